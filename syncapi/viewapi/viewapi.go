@@ -1,0 +1,26 @@
+// Package viewapi is the contract of syncapi: the user's view of rooms and
+// account data as /sync gives it.
+package viewapi
+
+import (
+	"encoding/json"
+
+	"hearth/internal/bus"
+)
+
+// Sync answers one GET /sync (client-server API, "Syncing") as a stream of bytes
+// that together are the JSON body. It waits up to TimeoutMS for something new.
+// Errors come before the first byte.
+var Sync = bus.Stream[SyncRequest]{Subject: "syncapi.sync"}
+
+// SyncRequest is a /sync of an authenticated device. Filter is the filter's
+// definition, not its id.
+type SyncRequest struct {
+	UserID, DeviceID string
+	Since            string
+	TimeoutMS        int64
+	Filter           json.RawMessage
+	FullState        bool
+	SetPresence      string
+	UseStateAfter    bool
+}
