@@ -1,0 +1,2 @@
+// Package store is the one storage layer of Hearth.
+package store
