@@ -21,8 +21,9 @@ const chunkSize = 64 << 10
 
 // FrameWriter packs frames into chunks; the roomserver's side of a stream.
 type FrameWriter struct {
-	send func([]byte) error
-	buf  []byte
+	send  func([]byte) error
+	buf   []byte
+	event []byte // scratch
 }
 
 // NewFrameWriter returns a writer that sends chunks with send.
@@ -38,10 +39,10 @@ func (w *FrameWriter) Info(info *WindowInfo) error {
 }
 
 // Timeline writes an event of the timeline.
-func (w *FrameWriter) Timeline(e *Event) error { return w.frame(frameTimeline, e.AppendWire(nil)) }
+func (w *FrameWriter) Timeline(e *Event) error { return w.events(frameTimeline, e) }
 
 // State writes an event of the state.
-func (w *FrameWriter) State(e *Event) error { return w.frame(frameState, e.AppendWire(nil)) }
+func (w *FrameWriter) State(e *Event) error { return w.events(frameState, e) }
 
 // Flush sends what is left.
 func (w *FrameWriter) Flush() error {
@@ -49,15 +50,20 @@ func (w *FrameWriter) Flush() error {
 		return nil
 	}
 	err := w.send(w.buf)
-	w.buf = nil // the receiver may keep what it decoded
+	w.buf = w.buf[:0]
 	return err
 }
 
+func (w *FrameWriter) events(kind byte, e *Event) error {
+	w.event = e.AppendWire(w.event[:0])
+	return w.frame(kind, w.event)
+}
+
 func (w *FrameWriter) frame(kind byte, payload []byte) error {
-	enc := bus.Encoder{Buf: w.buf}
-	enc.Uvarint(uint64(kind))
+	enc := bus.NewEncoder(w.buf)
+	enc.Uint(uint64(kind))
 	enc.Bytes(payload)
-	w.buf = enc.Buf
+	w.buf = enc.Buffer()
 	if len(w.buf) < chunkSize {
 		return nil
 	}
@@ -108,9 +114,9 @@ func ReadWindow(ctx context.Context, b *bus.Bus, req *WindowRequest) (*Window, e
 }
 
 func readFrames(chunk []byte, f func(kind uint64, payload []byte) error) error {
-	dec := bus.Decoder{Buf: chunk}
-	for dec.More() {
-		kind := dec.Uvarint()
+	dec := bus.NewDecoder(chunk)
+	for dec.Len() > 0 {
+		kind := dec.Uint()
 		payload := dec.Bytes()
 		if err := dec.Err(); err != nil {
 			return fmt.Errorf("read frame: %w", err)

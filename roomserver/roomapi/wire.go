@@ -1,0 +1,117 @@
+package roomapi
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"hearth/internal/bus"
+)
+
+// The codec of what travels most: events and log entries. Fields are only ever
+// added at the end, and a reader ignores what follows the fields that it knows.
+
+// AppendWire appends the encoded event to dst.
+func (e *Event) AppendWire(dst []byte) []byte {
+	enc := bus.NewEncoder(dst)
+	enc.String(e.EventID)
+	enc.String(e.Type)
+	enc.String(e.Sender)
+	enc.OptString(e.StateKey)
+	enc.Int(e.OriginServerTS)
+	enc.Int(e.Pos)
+	enc.Int(e.Ord)
+	enc.Bytes(e.JSON)
+	enc.String(e.Membership)
+	enc.String(e.DeviceID)
+	enc.String(e.TxnID)
+	enc.String(e.ReplacesState)
+	enc.Bytes(e.PrevContent)
+	enc.String(e.PrevSender)
+	enc.Bytes(e.RedactedBecause)
+	enc.String(e.UserMembership)
+	return enc.Buffer()
+}
+
+// ParseWire decodes what AppendWire wrote. It keeps nothing of b.
+func (e *Event) ParseWire(b []byte) error {
+	dec := bus.NewDecoder(bytes.Clone(b)) // one copy for all JSON members
+	e.EventID = dec.String()
+	e.Type = dec.String()
+	e.Sender = dec.String()
+	e.StateKey = dec.OptString()
+	e.OriginServerTS = dec.Int()
+	e.Pos = dec.Int()
+	e.Ord = dec.Int()
+	e.JSON = json.RawMessage(dec.Bytes())
+	e.Membership = dec.String()
+	e.DeviceID = dec.String()
+	e.TxnID = dec.String()
+	e.ReplacesState = dec.String()
+	e.PrevContent = json.RawMessage(dec.Bytes())
+	e.PrevSender = dec.String()
+	e.RedactedBecause = json.RawMessage(dec.Bytes())
+	e.UserMembership = dec.String()
+	if dec.Err() == nil && len(e.JSON) < 2 {
+		return bus.ErrWire // AppendJSON relies on the braces
+	}
+	return dec.Err()
+}
+
+// AppendWire appends the encoded entry to dst.
+func (e *Entry) AppendWire(dst []byte) []byte {
+	enc := bus.NewEncoder(dst)
+	enc.Uint(uint64(e.Kind))
+	enc.String(e.RoomID)
+	enc.String(e.UserID)
+	appendEvent(&enc, e.Event)
+	appendEvent(&enc, e.Redacted)
+	enc.Bool(e.Receipt != nil)
+	if r := e.Receipt; r != nil {
+		enc.String(r.UserID)
+		enc.String(r.Kind)
+		enc.String(r.EventID)
+		enc.String(r.ThreadID)
+		enc.Int(r.TS)
+		enc.Int(r.Pos)
+	}
+	return enc.Buffer()
+}
+
+// ParseWire decodes what AppendWire wrote. It keeps nothing of b.
+func (e *Entry) ParseWire(b []byte) error {
+	dec := bus.NewDecoder(b)
+	e.Kind = Kind(dec.Uint())
+	e.RoomID = dec.String()
+	e.UserID = dec.String()
+	var err error
+	if e.Event, err = parseEvent(&dec); err != nil {
+		return err
+	}
+	if e.Redacted, err = parseEvent(&dec); err != nil {
+		return err
+	}
+	if dec.Bool() {
+		e.Receipt = &Receipt{
+			UserID: dec.String(), Kind: dec.String(), EventID: dec.String(), ThreadID: dec.String(),
+			TS: dec.Int(), Pos: dec.Int(),
+		}
+	}
+	return dec.Err()
+}
+
+func appendEvent(enc *bus.Encoder, e *Event) {
+	if e == nil {
+		enc.Bytes(nil)
+		return
+	}
+	enc.Bytes(e.AppendWire(nil))
+}
+
+func parseEvent(dec *bus.Decoder) (*Event, error) {
+	b := dec.Bytes()
+	if len(b) == 0 {
+		return nil, dec.Err()
+	}
+	e := new(Event)
+	return e, e.ParseWire(b)
+}
