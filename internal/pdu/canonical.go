@@ -9,7 +9,7 @@ import (
 	"hearth/internal/merr"
 )
 
-// MaxJSON is the largest object, in canonical bytes, that [Canonical], [SignJSON]
+// MaxJSON is the largest object, in bytes, that [Canonical], [SignJSON]
 // and [VerifyJSON] take. It leaves room for a federation transaction of 50 PDUs
 // and 100 EDUs; an HTTP handler sets its own, smaller limit on the body.
 const MaxJSON = 16 << 20
@@ -20,7 +20,7 @@ const MaxJSON = 16 << 20
 // src must be one JSON object. Refused are: anything that is not JSON or not
 // UTF-8, lone surrogates, control characters in strings, keys that occur twice
 // in one object (after unescaping), more than 100 levels of nesting, and more
-// than [MaxJSON] bytes. Keys are compared exactly, and written escaped.
+// than [MaxJSON] bytes, before or after. Keys are compared exactly, and written escaped.
 //
 // With strictNumbers only integers within ±(2^53−1) pass; without it other
 // numbers keep their text, as room versions 1 to 5 need.
@@ -28,7 +28,7 @@ const MaxJSON = 16 << 20
 // Errors are *merr.Error: M_NOT_JSON or M_BAD_JSON with status 400, or
 // M_TOO_LARGE with status 413.
 func Canonical(src []byte, strictNumbers bool) ([]byte, error) {
-	if len(src) > 6*MaxJSON { // \u0041 is six bytes for one
+	if len(src) > MaxJSON {
 		return nil, gateError(errSize)
 	}
 	s := scanner{src: src, dst: make([]byte, 0, len(src)), strict: strictNumbers, limit: MaxJSON}

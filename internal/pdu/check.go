@@ -9,6 +9,11 @@ import (
 // check makes the checks of foreign events that go beyond types: sizes,
 // identifiers, and the members that only hashes and signatures need.
 func (e *Event) check(f *fields) error {
+	if f.escapes {
+		// Content may have such keys. On the event itself they have no use but to
+		// look like other fields to a server that writes them without escapes.
+		return merr.BadJSON("keys of an event must not contain quotes, backslashes or control characters")
+	}
 	if err := e.checkIDs(f); err != nil {
 		return err
 	}

@@ -1,5 +1,7 @@
 package pdu
 
+import "bytes"
+
 // field is a top-level key that the event format knows, in canonical order, so
 // that fields written in the order of their numbers are sorted.
 type field int
@@ -71,8 +73,9 @@ type span struct{ start, val, end int }
 
 // fields holds where the known members of one event are.
 type fields struct {
-	json []byte
-	at   [numFields]span
+	json    []byte
+	at      [numFields]span
+	escapes bool // a key of the event itself is written with an escape
 }
 
 // split finds the known members of a canonical event; ok is false if json is not
@@ -83,6 +86,8 @@ func split(json []byte) (f fields, ok bool) {
 	for it.next() {
 		if k, known := fieldOf(it.key); known {
 			f.at[k] = span{start: it.start, val: it.pos - len(it.val), end: it.pos}
+		} else if !f.escapes {
+			f.escapes = bytes.IndexByte(it.key, '\\') >= 0
 		}
 	}
 	return f, it.complete
