@@ -10,8 +10,8 @@ import (
 // identifiers, and the members that only hashes and signatures need.
 func (e *Event) check(f *fields) error {
 	if f.escapes {
-		// Content may have such keys. On the event itself they have no use but to
-		// look like other fields to a server that writes them without escapes.
+		// Content may have such keys. On the event itself no key that means
+		// anything has them; they only serve to look like other fields.
 		return merr.BadJSON("keys of an event must not contain quotes, backslashes or control characters")
 	}
 	if err := e.checkIDs(f); err != nil {

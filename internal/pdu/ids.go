@@ -173,6 +173,14 @@ func ParseAlias(s string) (localpart, domain string, err error) {
 	return localpart, domain, nil
 }
 
+// Domain returns the server name in a user id, alias, or room or event id that
+// has one: what follows the first colon. It does not check the id; it is "" if
+// there is no colon.
+func Domain(id string) string {
+	_, domain, _ := strings.Cut(id, ":")
+	return domain
+}
+
 // splitID splits "&localpart:domain" at the first colon.
 func splitID(s string, sigil byte) (localpart, domain string, ok bool) {
 	if len(s) < 2 || len(s) > MaxIDLength || s[0] != sigil {

@@ -132,3 +132,11 @@ func TestParseEventIDAndAlias(t *testing.T) {
 		}
 	}
 }
+
+func TestDomain(t *testing.T) {
+	for id, want := range map[string]string{"@a:b": "b", "@a:[::1]:80": "[::1]:80", "!hash": "", "": "", "$x:y:1": "y:1"} {
+		if got := Domain(id); got != want {
+			t.Errorf("Domain(%q) = %q, want %q", id, got, want)
+		}
+	}
+}

@@ -23,9 +23,10 @@ func Parse(v *RoomVersion, src []byte) (*Event, error) {
 	if len(src) > maxSource {
 		return nil, merr.TooLarge("Event is too large")
 	}
-	var buf [smallEvent]byte
-	var stack [32]member
-	s := scanner{src: src, dst: buf[:0], members: stack[:0], strict: v.StrictJSON, limit: maxSource, drop: v.dropped()}
+	s := scanner{
+		src: src, dst: make([]byte, 0, len(src)), members: make([]member, 0, 24),
+		strict: v.StrictJSON, limit: maxSource, drop: v.dropped(),
+	}
 	if err := s.object(); err != nil {
 		return nil, gateError(err)
 	}
