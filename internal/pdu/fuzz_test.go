@@ -11,6 +11,7 @@ import (
 func FuzzCanonical(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `{"b":[1,2.5,-0,1e10],"a":{"z":"\ud83d\ude00\/","":null}}`, `{"a\"b":1,"a\\":2,"\u0061":3}`, `{"a":1,"a":2}`, `[]`, `{"a":"\ud800"}`,
+		`{"\u0000":0,"\b":1,"\t":2,"\n":3,"\u000b":4,"\f":5,"\r":6,"\u001f":7," ":8,"!":9,"\"":10,"#":11,"[":12,"\\":13,"]":14,"\u007f":15,"é":16}`,
 		"{\"\xff\":1}", `{"a":[[[[{}]]]]}`, ` {"a" : true , "b":false } `, `{"a":1.0E+2,"b":0.1e-7,"c":9007199254740993}`,
 	} {
 		f.Add([]byte(seed))
@@ -75,8 +76,12 @@ func plainNumbers(v any) any {
 func walk(t *testing.T, val []byte, want any) {
 	switch want := want.(type) {
 	case map[string]any:
-		n := 0
+		n, last := 0, ""
 		if !Members(val, func(key string, member []byte) bool {
+			if n > 0 && key <= last {
+				t.Fatalf("%q comes before %q in %s", last, key, val)
+			}
+			last = key
 			n++
 			if w, ok := want[key]; ok {
 				walk(t, member, w)
