@@ -1,0 +1,149 @@
+// Package config reads the configuration: one YAML file, then the environment.
+//
+// Reading is strict. A key that does not exist, a key twice, a value of the wrong
+// type or outside of what is allowed is an error that names the place and says what
+// is allowed; all errors are reported at once, before anything starts. A value in
+// the environment wins over the file: HEARTH_ and the path of the key in capitals,
+// dots as underscores (HEARTH_LISTENERS_CLIENT_ADDRESS), lists with commas.
+//
+// What each key means is said once, in example.yaml, which `hearth config example`
+// prints.
+package config
+
+import (
+	"net/netip"
+	"path/filepath"
+)
+
+// Config is the whole configuration, checked. The yaml tags are the names of keys;
+// the tag secret marks those that may also come from a file that the environment
+// names (HEARTH_DATABASE_URL_FILE).
+type Config struct {
+	ServerName    string       `yaml:"server_name"`
+	PublicBaseURL string       `yaml:"public_base_url"` // without a slash at the end
+	DataDir       string       `yaml:"data_dir"`
+	SigningKey    string       `yaml:"signing_key"` // see SigningKeyPath
+	Listeners     Listeners    `yaml:"listeners"`
+	Database      Database     `yaml:"database"`
+	NATS          NATS         `yaml:"nats"`
+	Bus           Bus          `yaml:"bus"`
+	Federation    Federation   `yaml:"federation"`
+	Outbound      Outbound     `yaml:"outbound"`
+	Registration  Registration `yaml:"registration"`
+	RateLimits    Switch       `yaml:"rate_limits"`
+	Presence      Switch       `yaml:"presence"`
+	Appservices   []string     `yaml:"appservices"` // paths of registration files
+	Media         Media        `yaml:"media"`
+	URLPreviews   Switch       `yaml:"url_previews"`
+	Logging       Logging      `yaml:"logging"`
+}
+
+// Listeners are the addresses that Hearth listens on.
+type Listeners struct {
+	Client     Listener      `yaml:"client"`
+	Federation Listener      `yaml:"federation"`
+	Admin      AdminListener `yaml:"admin"`
+	Metrics    PlainListener `yaml:"metrics"`
+}
+
+// Listener may speak TLS. An empty Address means that it is off.
+type Listener struct {
+	Address string `yaml:"address"` // host:port; port 0: any free one
+	TLSCert string `yaml:"tls_cert"`
+	TLSKey  string `yaml:"tls_key"`
+}
+
+// AdminListener serves the admin API.
+type AdminListener struct {
+	Address      string `yaml:"address"`
+	AlsoOnClient bool   `yaml:"also_on_client"`
+}
+
+// PlainListener never speaks TLS.
+type PlainListener struct {
+	Address string `yaml:"address"`
+}
+
+// Database says where the data goes; an empty URL is SQLite in DataDir.
+type Database struct {
+	URL string `yaml:"url" secret:"true"`
+}
+
+// NATS names external servers; none means that one is embedded.
+type NATS struct {
+	URLs []string `yaml:"urls"`
+}
+
+// Bus tunes how components of one process talk.
+type Bus struct {
+	Local bool `yaml:"local"`
+}
+
+// Federation is the talk with other servers.
+type Federation struct {
+	Enabled       bool     `yaml:"enabled"`
+	CAFile        string   `yaml:"ca_file"`
+	NotaryServers []string `yaml:"notary_servers"`
+}
+
+// Outbound bounds which addresses Hearth connects to on behalf of others.
+type Outbound struct {
+	AllowNetworks []netip.Prefix `yaml:"allow_networks"`
+	// DenyNetworks is nil if the key is absent: every private and special range. A
+	// pointer to an empty list denies nothing.
+	DenyNetworks *[]netip.Prefix `yaml:"deny_networks"`
+}
+
+// Registration says who may make accounts.
+type Registration struct {
+	Mode              string `yaml:"mode"` // closed, open, token, approval
+	SharedSecret      string `yaml:"shared_secret" secret:"true"`
+	MinPasswordLength int    `yaml:"min_password_length"` // characters
+}
+
+// Switch is a feature that is on or off.
+type Switch struct {
+	Enabled bool `yaml:"enabled"`
+}
+
+// Media bounds uploads.
+type Media struct {
+	MaxUpload Size `yaml:"max_upload"`
+}
+
+// Logging says what is logged and how.
+type Logging struct {
+	Level  string `yaml:"level"`  // trace, debug, info, warn, error
+	Format string `yaml:"format"` // text, json
+}
+
+// Defaults returns the configuration of an empty file. It lacks the server name,
+// which has no default.
+func Defaults() *Config {
+	return &Config{
+		DataDir: "./data",
+		Listeners: Listeners{
+			Client:     Listener{Address: "127.0.0.1:8008"},
+			Federation: Listener{Address: "127.0.0.1:8448"},
+			Admin:      AdminListener{Address: "127.0.0.1:8009"},
+		},
+		NATS:         NATS{URLs: []string{}},
+		Bus:          Bus{Local: true},
+		Federation:   Federation{Enabled: true, NotaryServers: []string{}},
+		Outbound:     Outbound{AllowNetworks: []netip.Prefix{}},
+		Registration: Registration{Mode: "closed", MinPasswordLength: 8},
+		RateLimits:   Switch{Enabled: true},
+		Presence:     Switch{Enabled: true},
+		Appservices:  []string{},
+		Media:        Media{MaxUpload: 100 << 20},
+		Logging:      Logging{Level: "info", Format: "text"},
+	}
+}
+
+// SigningKeyPath returns the path of the signing key.
+func (c *Config) SigningKeyPath() string {
+	if c.SigningKey != "" {
+		return c.SigningKey
+	}
+	return filepath.Join(c.DataDir, "signing.key")
+}
