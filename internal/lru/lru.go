@@ -72,6 +72,17 @@ func (c *Cache[K, V]) Delete(key K) {
 	c.remove(key)
 }
 
+// DeleteFunc removes the entries that f selects. Its cost grows with the cache.
+func (c *Cache[K, V]) DeleteFunc(f func(K, V) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for key, e := range c.items {
+		if f(key, e.Value.(*entry[K, V]).value) {
+			c.remove(key)
+		}
+	}
+}
+
 // Clear removes all entries.
 func (c *Cache[K, V]) Clear() {
 	c.mu.Lock()

@@ -34,6 +34,11 @@ func TestWeightsAreBounded(t *testing.T) {
 	if got := c.GetOrPut(3, "other"); got != "1" {
 		t.Errorf("GetOrPut = %q, want what is there", got)
 	}
+	c.Put(5, "1")
+	c.DeleteFunc(func(key int, _ string) bool { return key == 5 })
+	if _, ok := c.Get(5); ok || c.Len() != 1 {
+		t.Errorf("DeleteFunc left %d entries", c.Len())
+	}
 	c.Delete(3)
 	c.Clear()
 	if c.Len() != 0 || c.sum != 0 {

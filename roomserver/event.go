@@ -1,0 +1,49 @@
+package roomserver
+
+import (
+	"context"
+	"errors"
+
+	"hearth/internal/merr"
+	"hearth/roomserver/roomapi"
+	"hearth/roomserver/storage"
+)
+
+// notFoundAs replaces storage.ErrNotFound by what it means to the caller.
+func notFoundAs(err, other error) error {
+	if errors.Is(err, storage.ErrNotFound) {
+		return other
+	}
+	return err
+}
+
+// getEvent returns one event, 404 if the user may not see it.
+func (s *Server) getEvent(ctx context.Context, req *roomapi.EventRequest) (*roomapi.Event, error) {
+	r, _, done, err := s.view(ctx, req.RoomID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	v, e, err := s.visibleEvent(ctx, r, req.UserID, req.EventID)
+	if err != nil {
+		return nil, err
+	}
+	return seen(v, e), nil
+}
+
+// visibleEvent finds an event that a user may see: 404 otherwise, whether it exists or not.
+func (s *Server) visibleEvent(ctx context.Context, r *room, userID, eventID string) (*visibility, *stored, error) {
+	unknown := merr.NotFound("Unknown event")
+	e, err := s.eventByID(ctx, r, eventID)
+	if err != nil {
+		return nil, nil, notFoundAs(err, unknown)
+	}
+	v, err := s.visibility(ctx, r, userID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !v.sees(e) {
+		return nil, nil, unknown
+	}
+	return v, e, nil
+}

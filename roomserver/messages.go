@@ -1,0 +1,209 @@
+package roomserver
+
+import (
+	"context"
+	"math"
+
+	"hearth/internal/merr"
+	"hearth/roomserver/roomapi"
+)
+
+// Bounds of one page.
+const (
+	maxPage      = 1000
+	defaultPage  = 10
+	maxPageBytes = 512 << 10
+	// maxScan is how many events a page may look at for those that are wanted and
+	// visible; a page that found too few still says where to go on.
+	maxScan = 5000
+)
+
+// messages pages through the timeline.
+func (s *Server) messages(ctx context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error) {
+	r, h, done, err := s.view(ctx, req.RoomID)
+	if err != nil {
+		return nil, notAMember(err)
+	}
+	defer done()
+	v, err := s.visibility(ctx, r, req.UserID)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.mayPage(ctx, r, h, v); err != nil {
+		return nil, err
+	}
+	p := s.newPager(r, v, req)
+	if err := p.run(ctx); err != nil {
+		return nil, err
+	}
+	resp := &roomapi.MessagesResponse{Start: req.From, Events: p.events, State: p.members}
+	if resp.Start.IsZero() {
+		resp.Start = roomapi.Point{Ord: p.start}
+	}
+	if p.more {
+		resp.End = roomapi.Point{Ord: p.at}
+	}
+	return resp, nil
+}
+
+// mayPage refuses those who may not see anything of a room: not a member, never
+// one, and the room is not world readable.
+func (s *Server) mayPage(ctx context.Context, r *room, h *head, v *visibility) error {
+	if v.current() == "join" {
+		return nil
+	}
+	readable, err := s.worldReadable(ctx, r, h)
+	if err != nil || readable {
+		return err
+	}
+	if v.everJoined() {
+		_, err = s.access(ctx, r, h, v.userID) // refuses who has forgotten the room
+		return err
+	}
+	if v.current() == "invite" { // sees what the setting "invited" shows
+		return nil
+	}
+	return merr.Forbidden("You are not in this room")
+}
+
+// pager walks a room's timeline in one direction and collects what is wanted and
+// visible. Places are between events: at is after the event with that order.
+type pager struct {
+	s    *Server
+	room *room
+	v    *visibility
+
+	low, high int64 // the walk stays within low < ord ≤ high
+	start     int64
+	at        int64
+	backwards bool
+	limit     int
+	filter    *compiledFilter
+	lazy      *lazyMembers
+
+	events  []*roomapi.Event
+	members []*roomapi.Event
+	bytes   int
+	more    bool
+}
+
+func (s *Server) newPager(r *room, v *visibility, req *roomapi.MessagesRequest) *pager {
+	p := &pager{
+		s: s, room: r, v: v, backwards: req.Backwards, limit: clamp(req.Limit, 1, maxPage, defaultPage),
+		filter: compileFilter(&req.Filter), low: math.MinInt64, high: math.MaxInt64,
+	}
+	if req.Backwards {
+		p.at = math.MaxInt64
+		if !req.To.IsZero() {
+			p.low = ordOf(req.To)
+		}
+	} else {
+		p.at = math.MinInt64
+		if !req.To.IsZero() {
+			p.high = ordOf(req.To)
+		}
+	}
+	if !req.From.IsZero() {
+		p.at = ordOf(req.From)
+	}
+	p.start = p.at
+	if req.LazyMembers {
+		p.lazy = &lazyMembers{s: s, room: r, seen: make(map[string]bool)}
+	}
+	return p
+}
+
+func (p *pager) run(ctx context.Context) error {
+	for scanned := 0; ; {
+		want := min(max(p.limit-len(p.events), 16)+1, 256)
+		events, err := p.read(ctx, want)
+		if err != nil {
+			return err
+		}
+		for _, e := range events {
+			if len(p.events) >= p.limit || p.bytes > maxPageBytes || scanned >= maxScan {
+				p.more = true
+				return nil
+			}
+			scanned++
+			if err := p.take(ctx, e); err != nil {
+				return err
+			}
+		}
+		if len(events) < want {
+			return nil
+		}
+	}
+}
+
+// read reads the next events in the direction of the walk.
+func (p *pager) read(ctx context.Context, n int) ([]*stored, error) {
+	forwards, backwards := p.s.store.Forwards, p.s.store.Backwards
+	if p.backwards {
+		rows, err := backwards(ctx, p.room.nid, p.low, p.at, n)
+		if err != nil {
+			return nil, err
+		}
+		return p.s.finish(ctx, p.room.version, rows)
+	}
+	rows, err := forwards(ctx, p.room.nid, p.at, p.high, n)
+	if err != nil {
+		return nil, err
+	}
+	return p.s.finish(ctx, p.room.version, rows)
+}
+
+// take moves past an event and keeps it if it is wanted and visible.
+func (p *pager) take(ctx context.Context, e *stored) error {
+	if p.start == math.MaxInt64 || p.start == math.MinInt64 {
+		p.start = e.ord
+		if !p.backwards {
+			p.start--
+		}
+	}
+	p.at = e.ord
+	if p.backwards {
+		p.at-- // the place before the event
+	}
+	if !p.v.sees(e) || !p.filter.matches(e) {
+		return nil
+	}
+	c := seen(p.v, e)
+	p.events = append(p.events, c)
+	p.bytes += len(c.JSON) + len(c.PrevContent) + 300
+	if p.lazy == nil {
+		return nil
+	}
+	member, err := p.lazy.of(ctx, e)
+	if err != nil || member == nil {
+		return err
+	}
+	p.members = append(p.members, member)
+	p.bytes += len(member.JSON) + 300
+	return nil
+}
+
+// lazyMembers finds the member events of senders, each once.
+type lazyMembers struct {
+	s    *Server
+	room *room
+	seen map[string]bool
+}
+
+// of returns the member event of e's sender as of e; nil if it was returned before
+// or there is none.
+func (l *lazyMembers) of(ctx context.Context, e *stored) (*roomapi.Event, error) {
+	if l.seen[e.ev.Sender] {
+		return nil, nil
+	}
+	l.seen[e.ev.Sender] = true
+	key, ok, err := l.s.stateKey(ctx, memberType, e.ev.Sender)
+	if err != nil || !ok || e.snap == 0 {
+		return nil, err
+	}
+	member, err := l.s.stateIn(ctx, l.room, e.snap, key)
+	if err != nil || member == nil {
+		return nil, err
+	}
+	return member.client, nil
+}

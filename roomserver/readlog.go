@@ -1,0 +1,111 @@
+package roomserver
+
+import (
+	"context"
+
+	"hearth/internal/bus"
+	"hearth/internal/pdu"
+	"hearth/roomserver/roomapi"
+	"hearth/roomserver/storage"
+)
+
+// readLog serves the room log to a reader that missed something. A position that
+// has nothing to tell any more is an empty entry.
+func (s *Server) readLog(ctx context.Context, after int64, limit int) ([]bus.Positioned[roomapi.Entry], int64, error) {
+	head := s.store.DB.Head()
+	page, err := s.store.Log(ctx, after, head, limit)
+	if err != nil {
+		return nil, 0, err
+	}
+	if page.Last <= after {
+		return nil, head, nil
+	}
+	entries := make([]bus.Positioned[roomapi.Entry], page.Last-after)
+	for i := range entries {
+		entries[i] = bus.Positioned[roomapi.Entry]{Pos: after + 1 + int64(i), Entry: &roomapi.Entry{}}
+	}
+	put := func(pos int64, e roomapi.Entry) { entries[pos-after-1].Entry = &e }
+	if err := s.putEvents(ctx, page.Events, put); err != nil {
+		return nil, 0, err
+	}
+	if err := s.putOthers(ctx, &page, put); err != nil {
+		return nil, 0, err
+	}
+	return entries, head, nil
+}
+
+func (s *Server) putEvents(ctx context.Context, rows []*storage.Event, put func(int64, roomapi.Entry)) error {
+	nids := make([]int64, 0, len(rows))
+	for _, row := range rows {
+		nids = append(nids, row.Room)
+	}
+	refs, err := s.store.RoomIDs(ctx, nids)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if row.Flags&storage.HiddenFlags != 0 {
+			continue
+		}
+		ref := refs[row.Room]
+		v, ok := pdu.Version(ref.Version)
+		if !ok {
+			continue // an empty entry: no reader could make anything of it
+		}
+		events, err := s.finish(ctx, v, []*storage.Event{row})
+		if err != nil {
+			return err
+		}
+		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: events[0].client}
+		if events[0].ev.Redacts != "" {
+			if entry.Redacted, err = s.redactedBy(ctx, v, events[0]); err != nil {
+				return err
+			}
+		}
+		put(row.Nid, entry)
+	}
+	return nil
+}
+
+// redactedBy returns the present form of the event that a redaction has redacted; nil if it did not.
+func (s *Server) redactedBy(ctx context.Context, v *pdu.RoomVersion, redaction *stored) (*roomapi.Event, error) {
+	row, err := s.store.EventByKey(ctx, storage.EventKey(redaction.ev.Redacts))
+	if err != nil {
+		return nil, notFoundAs(err, nil)
+	}
+	if row.RedactedBy != redaction.nid {
+		return nil, nil
+	}
+	events, err := s.finish(ctx, v, []*storage.Event{row})
+	if err != nil {
+		return nil, err
+	}
+	return events[0].client, nil
+}
+
+func (s *Server) putOthers(ctx context.Context, page *storage.LogPage, put func(int64, roomapi.Entry)) error {
+	var rooms, users []int64
+	for _, rc := range page.Receipts {
+		rooms, users = append(rooms, rc.Room), append(users, rc.User)
+	}
+	for _, row := range page.Rest {
+		rooms, users = append(rooms, row.Room), append(users, row.User)
+	}
+	refs, err := s.store.RoomIDs(ctx, rooms)
+	if err != nil {
+		return err
+	}
+	names, err := s.names.texts(ctx, users)
+	if err != nil {
+		return err
+	}
+	for i := range page.Receipts {
+		rc := &page.Receipts[i]
+		receipt := apiReceipt(rc, names[rc.User])
+		put(rc.Pos, roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: refs[rc.Room].ID, Receipt: &receipt})
+	}
+	for _, row := range page.Rest {
+		put(row.Pos, roomapi.Entry{Kind: roomapi.Kind(row.Kind), RoomID: refs[row.Room].ID, UserID: names[row.User]})
+	}
+	return nil
+}

@@ -1,0 +1,307 @@
+package roomserver
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"hearth/internal/merr"
+	"hearth/internal/pdu"
+	"hearth/roomserver/state"
+	"hearth/roomserver/storage"
+)
+
+// room is the actor of one room: whoever holds its lock may stage changes.
+//
+// There are two views. The staged one chains events that are not on disk yet, so
+// that one send need not wait for the commit of the one before; only the holder
+// of the lock sees it. The committed one is what every query reads.
+type room struct {
+	id      string
+	nid     int64
+	version *pdu.RoomVersion
+
+	// lock is held by sending to it. waiters counts those who want to.
+	lock    chan struct{}
+	waiters atomic.Int32
+
+	// generation is the store's generation for which staged is true; guarded by lock.
+	generation uint64
+	staged     *head
+	// sinceCheckpoint counts staged events since the last checkpoint; guarded by lock.
+	sinceCheckpoint int
+
+	committed atomic.Pointer[head]
+
+	mu      sync.Mutex
+	pending map[int64]*stored      // staged events and redacted forms that are not on disk yet
+	txns    map[string]*pendingTxn // transaction ids of staged events, by txnKey
+
+	users int           // guarded by rooms.mu; a room in use is not evicted
+	idle  *list.Element // its place in rooms.idle; nil while in use
+}
+
+// head is the state of a room after its newest event. It is immutable.
+type head struct {
+	pos         int64 // position of the newest event
+	extremities []extremity
+	snap        *state.Snapshot
+	view        state.View
+	// chain holds the snapshots that the next change builds on.
+	chain           *snapChain
+	joined, invited int64
+}
+
+// extremity is a forward extremity.
+type extremity struct {
+	nid, depth, gen int64
+	id              string
+	hash            []byte // reference hash; only for event format 1
+}
+
+// event returns an event that is staged but not on disk yet.
+func (r *room) event(nid int64) (*stored, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e, ok := r.pending[nid]
+	return e, ok
+}
+
+// pendingByID finds a staged event by id.
+func (r *room) pendingByID(eventID string) *stored {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, e := range r.pending {
+		if e.ev.EventID == eventID {
+			return e
+		}
+	}
+	return nil
+}
+
+func (r *room) pendingTxn(key string) *pendingTxn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.txns[key]
+}
+
+// maxWaiters bounds how many commands wait for one room.
+const maxWaiters = 200
+
+// rooms holds the active rooms.
+type rooms struct {
+	mu   sync.Mutex
+	byID map[string]*room
+	idle *list.List // rooms that nobody uses, the one used last at the back
+}
+
+// maxIdle bounds how many rooms stay in memory when nobody uses them.
+const maxIdle = 2000
+
+func newRooms() *rooms { return &rooms{byID: make(map[string]*room), idle: list.New()} }
+
+// acquire returns the room with an id; release must follow.
+func (rs *rooms) acquire(id string) *room {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r := rs.byID[id]
+	if r == nil {
+		r = &room{id: id, lock: make(chan struct{}, 1), pending: make(map[int64]*stored), txns: make(map[string]*pendingTxn)}
+		rs.byID[id] = r
+	}
+	rs.use(r)
+	return r
+}
+
+// adopt takes in a room that was made just now and is in use by its maker.
+func (rs *rooms) adopt(r *room) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.byID[r.id] = r
+	r.users = 1
+}
+
+// use counts one more user. rs.mu is held.
+func (rs *rooms) use(r *room) {
+	r.users++
+	if r.idle != nil {
+		rs.idle.Remove(r.idle)
+		r.idle = nil
+	}
+}
+
+// retain counts one more user of a room that is in use.
+func (rs *rooms) retain(r *room) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.use(r)
+}
+
+func (rs *rooms) release(r *room) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	r.users--
+	if r.users > 0 {
+		return
+	}
+	if r.committed.Load() == nil { // never loaded: a room that we do not know
+		delete(rs.byID, r.id)
+		return
+	}
+	r.idle = rs.idle.PushBack(r)
+	for rs.idle.Len() > maxIdle {
+		oldest := rs.idle.Remove(rs.idle.Front()).(*room)
+		oldest.idle = nil
+		delete(rs.byID, oldest.id)
+	}
+}
+
+// lockedRoom is a room whose lock is held; only Server.lockRoom makes one.
+type lockedRoom struct {
+	*room
+	s *Server
+}
+
+// unlock gives the room to the next.
+func (lr *lockedRoom) unlock() {
+	<-lr.lock
+	lr.s.rooms.release(lr.room)
+}
+
+var errUnknownRoom = merr.NotFound("Unknown room")
+
+// lockRoom waits for the room's lock and loads the room if it is not in memory:
+// 404 if we do not know it, 503 if too many wait for it.
+func (s *Server) lockRoom(ctx context.Context, id string) (*lockedRoom, error) {
+	r := s.rooms.acquire(id)
+	if r.waiters.Add(1) > maxWaiters {
+		r.waiters.Add(-1)
+		s.rooms.release(r)
+		return nil, merr.Busy(0)
+	}
+	select {
+	case r.lock <- struct{}{}:
+		r.waiters.Add(-1)
+	case <-ctx.Done():
+		r.waiters.Add(-1)
+		s.rooms.release(r)
+		return nil, ctx.Err()
+	}
+	lr := &lockedRoom{room: r, s: s}
+	gen := s.store.DB.Generation()
+	if r.staged != nil && r.generation == gen {
+		return lr, nil
+	}
+	if err := s.load(ctx, r, gen); err != nil {
+		lr.unlock()
+		return nil, err
+	}
+	return lr, nil
+}
+
+// view returns a room as it is on disk, for queries. done must be called.
+func (s *Server) view(ctx context.Context, id string) (r *room, h *head, done func(), err error) {
+	r = s.rooms.acquire(id)
+	if h := r.committed.Load(); h != nil {
+		return r, h, func() { s.rooms.release(r) }, nil
+	}
+	lr, err := s.lockRoom(ctx, id)
+	s.rooms.release(r)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	<-lr.lock
+	return lr.room, lr.committed.Load(), func() { s.rooms.release(lr.room) }, nil
+}
+
+// load reads the room from the store. The lock is held.
+func (s *Server) load(ctx context.Context, r *room, gen uint64) error {
+	row, err := s.store.Room(ctx, r.id)
+	if errors.Is(err, storage.ErrNotFound) {
+		return errUnknownRoom
+	}
+	if err != nil {
+		return err
+	}
+	version, ok := pdu.Version(row.Version)
+	if !ok {
+		return fmt.Errorf("room %s has the unknown version %q", r.id, row.Version)
+	}
+	r.nid, r.version = row.Nid, version
+	h, replayed, err := s.loadHead(ctx, r, row)
+	if err != nil {
+		return fmt.Errorf("load room %s: %w", r.id, err)
+	}
+	r.mu.Lock()
+	r.pending = make(map[int64]*stored) // nothing is staged in this generation
+	r.mu.Unlock()
+	r.staged, r.generation, r.sinceCheckpoint = h, gen, replayed
+	r.committed.Store(h)
+	return nil
+}
+
+// loadHead brings the checkpoint up to date: each accepted event takes the place
+// of its prev events among the forward extremities.
+func (s *Server) loadHead(ctx context.Context, r *room, row *storage.Room) (h *head, replayed int, err error) {
+	extremities := make(map[int64]bool, 1)
+	for _, nid := range row.Heads {
+		extremities[nid] = true
+	}
+	h = &head{pos: row.Pos}
+	snap := row.Snap
+	events, err := s.store.ReplayAfter(ctx, r.nid, row.Pos)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, e := range events {
+		h.pos = e.Nid
+		if e.Flags&storage.HiddenFlags != 0 {
+			continue
+		}
+		for _, prev := range e.Links.Prev {
+			delete(extremities, prev)
+		}
+		extremities[e.Nid] = true
+		snap = e.Cur
+	}
+	if err := s.loadExtremities(ctx, r, h, extremities); err != nil {
+		return nil, 0, err
+	}
+	if err := s.loadState(ctx, h, snap); err != nil {
+		return nil, 0, err
+	}
+	if h.joined, h.invited, err = s.store.MemberCounts(ctx, r.nid); err != nil {
+		return nil, 0, err
+	}
+	return h, len(events), nil
+}
+
+func (s *Server) loadExtremities(ctx context.Context, r *room, h *head, nids map[int64]bool) error {
+	list := make([]int64, 0, len(nids))
+	for nid := range nids {
+		list = append(list, nid)
+	}
+	rows, err := s.store.EventsByNid(ctx, list)
+	if err != nil {
+		return err
+	}
+	events, err := s.finish(ctx, r.version, rows)
+	if err != nil {
+		return err
+	}
+	for _, e := range events {
+		h.extremities = append(h.extremities, extremityOf(e))
+	}
+	return nil
+}
+
+func extremityOf(e *stored) extremity {
+	x := extremity{nid: e.nid, depth: e.depth, gen: e.gen, id: e.ev.EventID}
+	if e.ev.Version.EventFormat == 1 {
+		x.hash = e.ev.ReferenceHash()
+	}
+	return x
+}

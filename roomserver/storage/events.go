@@ -1,0 +1,168 @@
+package storage
+
+import (
+	"context"
+	"database/sql"
+
+	"hearth/internal/store"
+)
+
+const eventColumns = `e.nid, e.room, e.id, e.ord, e.flags, e.type, e.skey, e.sender, e.ts, e.depth, e.gen, e.snap, e.cur, e.replaces, e.redacted_by, e.links, e.origin, b.json`
+
+const fromEvents = ` FROM event e JOIN body b ON b.nid = e.nid `
+
+func scanEvent(scan func(...any) error) (*Event, error) {
+	var e Event
+	var skey sql.NullInt64
+	var origin sql.NullString
+	err := scan(&e.Nid, &e.Room, &e.Key, &e.Ord, &e.Flags, &e.Type, &skey, &e.Sender, &e.TS, &e.Depth, &e.Gen,
+		&e.Snap, &e.Cur, &e.Replaces, &e.RedactedBy, &e.Links, &origin, &e.JSON)
+	if err != nil {
+		return nil, err
+	}
+	e.IsState, e.StateKey, e.Origin = skey.Valid, skey.Int64, origin.String
+	return &e, nil
+}
+
+func scanEvents(rows *store.Rows, err error) ([]*Event, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var events []*Event
+	for rows.Next() {
+		e, err := scanEvent(rows.Scan)
+		if err != nil {
+			return nil, err
+		}
+		events = append(events, e)
+	}
+	return events, rows.Err()
+}
+
+// EventsByNid reads events by number, in no particular order; unknown ones are left out.
+func (s *Store) EventsByNid(ctx context.Context, nids []int64) ([]*Event, error) {
+	events := make([]*Event, 0, len(nids))
+	err := s.read(ctx, "read events", func(r *store.Reader) error {
+		return inChunks(nids, func(list string, args []any) error {
+			part, err := scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+`WHERE e.nid IN (`+list+`)`, args...))
+			events = append(events, part...)
+			return err
+		})
+	})
+	return events, err
+}
+
+// EventByKey reads the event with an id: ErrNotFound if we have none.
+func (s *Store) EventByKey(ctx context.Context, key []byte) (e *Event, err error) {
+	err = s.read(ctx, "read event", func(r *store.Reader) error {
+		e, err = scanEvent(r.Row(`SELECT `+eventColumns+fromEvents+`WHERE e.id = $1`, key).Scan)
+		return err
+	})
+	return e, err
+}
+
+// Backwards reads up to limit events of a room's timeline with low < ord ≤ high, newest first.
+func (s *Store) Backwards(ctx context.Context, room, low, high int64, limit int) (events []*Event, err error) {
+	err = s.read(ctx, "read timeline", func(r *store.Reader) error {
+		events, err = scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+
+			`WHERE e.room = $1 AND e.ord > $2 AND e.ord <= $3 ORDER BY e.ord DESC LIMIT $4`, room, low, high, limit))
+		return err
+	})
+	return events, err
+}
+
+// Forwards reads up to limit events of a room's timeline with low < ord ≤ high, oldest first.
+func (s *Store) Forwards(ctx context.Context, room, low, high int64, limit int) (events []*Event, err error) {
+	err = s.read(ctx, "read timeline", func(r *store.Reader) error {
+		events, err = scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+
+			`WHERE e.room = $1 AND e.ord > $2 AND e.ord <= $3 ORDER BY e.ord LIMIT $4`, room, low, high, limit))
+		return err
+	})
+	return events, err
+}
+
+// Replay is the skeleton of an event as needed to bring a checkpoint up to date.
+type Replay struct {
+	Nid, Depth, Gen, Flags, Cur int64
+	Key                         []byte
+	Links                       Links
+}
+
+// ReplayAfter reads the live events of a room after a log position, oldest first.
+func (s *Store) ReplayAfter(ctx context.Context, room, pos int64) (events []Replay, err error) {
+	err = s.read(ctx, "replay room", func(r *store.Reader) error {
+		rows, err := r.Query(`SELECT nid, depth, gen, flags, cur, id, links FROM event WHERE room = $1 AND ord > $2 AND nid > 0 ORDER BY ord`,
+			room, OrdAfter(pos))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var e Replay
+			var links []byte
+			if err := rows.Scan(&e.Nid, &e.Depth, &e.Gen, &e.Flags, &e.Cur, &e.Key, &links); err != nil {
+				return err
+			}
+			if e.Links, err = UnpackLinks(links); err != nil {
+				return err
+			}
+			events = append(events, e)
+		}
+		return rows.Err()
+	})
+	return events, err
+}
+
+// SnapAt returns the room's state at a place in its timeline and the position of
+// the event that made it: ErrNotFound before the first live event.
+func (s *Store) SnapAt(ctx context.Context, room, ord int64) (snap, pos int64, err error) {
+	err = s.read(ctx, "find state", func(r *store.Reader) error {
+		return r.Row(`SELECT cur, nid FROM event WHERE room = $1 AND ord <= $2 AND nid > 0 ORDER BY ord DESC LIMIT 1`, room, ord).
+			Scan(&snap, &pos)
+	})
+	return snap, pos, err
+}
+
+// StateChange is an event in the history of one piece of state.
+type StateChange struct {
+	Nid, Ord int64
+}
+
+// StateHistory reads the accepted events of one state key in timeline order.
+func (s *Store) StateHistory(ctx context.Context, room, typ, skey int64) (changes []StateChange, err error) {
+	err = s.read(ctx, "read state history", func(r *store.Reader) error {
+		rows, err := r.Query(`SELECT nid, ord, flags FROM event WHERE room = $1 AND type = $2 AND skey = $3 AND skey IS NOT NULL ORDER BY ord`,
+			room, typ, skey)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var c StateChange
+			var flags int64
+			if err := rows.Scan(&c.Nid, &c.Ord, &flags); err != nil {
+				return err
+			}
+			if flags&HiddenFlags == 0 {
+				changes = append(changes, c)
+			}
+		}
+		return rows.Err()
+	})
+	return changes, err
+}
+
+// TxnEvent returns the event that a transaction id has made: ErrNotFound if none.
+func (s *Store) TxnEvent(ctx context.Context, sender int64, device, txn string) (nid int64, err error) {
+	err = s.read(ctx, "look up transaction id", func(r *store.Reader) error {
+		return r.Row(`SELECT nid FROM txn WHERE sender = $1 AND device = $2 AND txn = $3`, sender, device, txn).Scan(&nid)
+	})
+	return nid, err
+}
+
+// ExpireTxns is the write that forgets up to 2,000 transaction ids from before a
+// time in milliseconds.
+func ExpireTxns(tx *store.Tx, before int64) error {
+	return tx.Exec(`DELETE FROM txn WHERE (sender, device, txn) IN (SELECT sender, device, txn FROM txn WHERE at < $1 ORDER BY at LIMIT 2000)`, before)
+}

@@ -1,0 +1,73 @@
+package storage
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"hearth/internal/store"
+)
+
+func sortBy[T any](list []T, key func(T) int64) {
+	slices.SortFunc(list, func(a, b T) int { return cmp.Compare(key(a), key(b)) })
+}
+
+// UserRoom is a user's relation to a room, with the room's id.
+type UserRoom struct {
+	Member
+	RoomID    string
+	Version   string
+	EventKey  []byte
+	Forgotten bool
+}
+
+const selectUserRooms = `SELECT m.room, m.membership, m.nid, m.sender, m.forgotten, r.id, r.version, e.id
+FROM member m JOIN room r ON r.room = m.room JOIN event e ON e.nid = m.nid
+WHERE m.user_nid = $1 AND r.id > $2 ORDER BY r.id LIMIT $3`
+
+// UserRooms lists the rooms of a user after a room id, in order of room id, with
+// the log position at which the list is true.
+func (s *Store) UserRooms(ctx context.Context, user int64, after string, limit int) (rooms []UserRoom, pos int64, err error) {
+	// The position is read first: what is committed between the two reads is then
+	// in the list and again in the log, and applying it twice does no harm.
+	pos = s.DB.Head()
+	err = s.read(ctx, "read rooms of user", func(r *store.Reader) error {
+		rows, err := r.Query(selectUserRooms, user, after, limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			ur := UserRoom{Member: Member{User: user}}
+			var forgotten int64
+			if err := rows.Scan(&ur.Room, &ur.Membership, &ur.Nid, &ur.Sender, &forgotten, &ur.RoomID, &ur.Version, &ur.EventKey); err != nil {
+				return err
+			}
+			ur.Forgotten = forgotten != 0
+			rooms = append(rooms, ur)
+		}
+		return rows.Err()
+	})
+	return rooms, pos, err
+}
+
+// Member reads a user's membership in a room: ErrNotFound if there never was one.
+func (s *Store) Member(ctx context.Context, user, room int64) (m Member, forgotten bool, err error) {
+	m = Member{User: user, Room: room}
+	err = s.read(ctx, "read member", func(r *store.Reader) error {
+		var f int64
+		err := r.Row(`SELECT membership, nid, sender, forgotten FROM member WHERE user_nid = $1 AND room = $2`, user, room).
+			Scan(&m.Membership, &m.Nid, &m.Sender, &f)
+		forgotten = f != 0
+		return err
+	})
+	return m, forgotten, err
+}
+
+// Forget is the write that hides a room from a user, with its log entry at pos.
+func Forget(tx *store.Tx, pos, user, room, kind int64) error {
+	if err := tx.Exec(`UPDATE member SET forgotten = 1 WHERE user_nid = $1 AND room = $2`, user, room); err != nil {
+		return err
+	}
+	return tx.Exec(`INSERT INTO log (pos, kind, room, user_nid) VALUES ($1, $2, $3, $4)`, pos, kind, room, user)
+}

@@ -1,0 +1,59 @@
+package storage
+
+import (
+	"context"
+
+	"hearth/internal/store"
+)
+
+// Counters are the greatest numbers in use.
+type Counters struct {
+	Name, Room, Snap int64
+	Outlier          int64 // the least event number; 0 or negative
+}
+
+const selectCounters = `SELECT
+ (SELECT COALESCE(MAX(nid), 0) FROM name),
+ (SELECT COALESCE(MAX(room), 0) FROM room),
+ (SELECT COALESCE(MAX(snap), 0) FROM snap),
+ (SELECT COALESCE(MIN(nid), 0) FROM event WHERE nid < 0)`
+
+// Counters reads where numbering goes on.
+func (s *Store) Counters(ctx context.Context) (c Counters, err error) {
+	err = s.read(ctx, "read counters", func(r *store.Reader) error {
+		return r.Row(selectCounters).Scan(&c.Name, &c.Room, &c.Snap, &c.Outlier)
+	})
+	return c, err
+}
+
+// NameNid returns the number of a name: ErrNotFound if it has none.
+func (s *Store) NameNid(ctx context.Context, name string) (nid int64, err error) {
+	err = s.read(ctx, "look up name", func(r *store.Reader) error {
+		return r.Row(`SELECT nid FROM name WHERE s = $1`, name).Scan(&nid)
+	})
+	return nid, err
+}
+
+// NameTexts returns the names with these numbers; unknown numbers are left out.
+func (s *Store) NameTexts(ctx context.Context, nids []int64) (map[int64]string, error) {
+	names := make(map[int64]string, len(nids))
+	err := s.read(ctx, "read names", func(r *store.Reader) error {
+		return inChunks(nids, func(list string, args []any) error {
+			rows, err := r.Query(`SELECT nid, s FROM name WHERE nid IN (`+list+`)`, args...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var nid int64
+				var name string
+				if err := rows.Scan(&nid, &name); err != nil {
+					return err
+				}
+				names[nid] = name
+			}
+			return rows.Err()
+		})
+	})
+	return names, err
+}
