@@ -1,5 +1,11 @@
 // Package userapi is the contract of the user store, which clientapi owns:
-// accounts, devices, profiles, account data, filters.
+// accounts, devices, access tokens, profiles, account data, filters.
+//
+// Users are named by their full id; the store has only users of its own server.
+// Calls that name a user whom it does not have answer 404 M_NOT_FOUND unless they
+// say otherwise. Setting calls may be repeated: the same request has the same
+// effect. Register, Login and Logout are the exceptions; each says what a
+// repetition does.
 package userapi
 
 import (
@@ -8,47 +14,206 @@ import (
 	"hearth/internal/bus"
 )
 
-// Log is the log of the user store: one gap-free sequence over all users.
-var Log = bus.Log[Entry]{Name: "userstore"}
+// Accounts, devices and access tokens.
+var (
+	// Register makes an account, and a device with an access token unless
+	// InhibitLogin. Errors: M_USER_IN_USE (also for a repetition),
+	// M_INVALID_USERNAME, M_WEAK_PASSWORD.
+	Register = bus.Call[RegisterRequest, Session]{Subject: "userstore.register"}
+	// CheckUsername says whether Register would take a name, with the same errors.
+	CheckUsername = bus.Call[UsernameRequest, Empty]{Subject: "userstore.username"}
+	// Login checks a password and makes an access token. A known device gets a new
+	// token and loses its old one; a repetition does the same again. Errors:
+	// M_FORBIDDEN for a wrong password or an unknown user, in equal time,
+	// M_USER_DEACTIVATED.
+	Login = bus.Call[LoginRequest, Session]{Subject: "userstore.login"}
+	// CheckPassword checks the password of a user: M_FORBIDDEN if it is wrong.
+	CheckPassword = bus.Call[PasswordRequest, Empty]{Subject: "userstore.password.check"}
+	// SetPassword replaces the password and, if asked, logs out all other devices.
+	SetPassword = bus.Call[SetPasswordRequest, Revoked]{Subject: "userstore.password.set"}
+	// Authenticate finds the user and device of an access token: M_UNKNOWN_TOKEN if
+	// there is none.
+	Authenticate = bus.Call[AuthenticateRequest, Identity]{Subject: "userstore.authenticate"}
+	// Logout deletes devices with their access tokens; devices that are not there are no error.
+	Logout = bus.Call[LogoutRequest, Revoked]{Subject: "userstore.logout"}
+	// Deactivate ends an account for good: no log-in, no devices, no profile. The
+	// name stays taken.
+	Deactivate = bus.Call[DeactivateRequest, Revoked]{Subject: "userstore.deactivate"}
+	// GetUser describes an account.
+	GetUser = bus.Call[UserRequest, User]{Subject: "userstore.user"}
 
-// Kind says what a log entry tells.
-type Kind uint8
-
-// Kinds of entries. A reader skips a kind that it does not know.
-const (
-	// KindAccountData: a piece of account data was set.
-	KindAccountData Kind = 1
+	// Devices lists the devices of a user in order of id.
+	Devices = bus.Call[UserRequest, DevicesResponse]{Subject: "userstore.devices"}
+	// GetDevice describes one device, 404 M_NOT_FOUND if it is not there.
+	GetDevice = bus.Call[DeviceRequest, Device]{Subject: "userstore.device"}
+	// SetDevice changes the display name of a device, 404 M_NOT_FOUND if it is not there.
+	SetDevice = bus.Call[SetDeviceRequest, Empty]{Subject: "userstore.device.set"}
 )
 
-// Entry is one entry of the user log.
-type Entry struct {
-	Kind   Kind
+// Profiles, account data and filters.
+var (
+	// GetProfile returns all fields of a profile.
+	GetProfile = bus.Call[UserRequest, Profile]{Subject: "userstore.profile"}
+	// SetProfile sets or deletes one field and returns the whole profile. Errors:
+	// M_PROFILE_TOO_LARGE, M_KEY_TOO_LARGE.
+	SetProfile = bus.Call[SetProfileRequest, Profile]{Subject: "userstore.profile.set"}
+	// SetAccountData sets a piece of account data.
+	SetAccountData = bus.Call[SetAccountDataRequest, Empty]{Subject: "userstore.account_data.set"}
+	// GetAccountData returns a piece of account data, 404 M_NOT_FOUND if it was never set.
+	GetAccountData = bus.Call[AccountDataRequest, AccountData]{Subject: "userstore.account_data"}
+	// ChangedAccountData lists a user's account data with After < Pos ≤ UpTo, in order of position.
+	ChangedAccountData = bus.Call[ChangedAccountDataRequest, ChangedAccountDataResponse]{Subject: "userstore.account_data.changed"}
+	// PutFilter stores a filter; the same filter always has the same id.
+	PutFilter = bus.Call[PutFilterRequest, FilterResponse]{Subject: "userstore.filter.set"}
+	// GetFilter returns the definition of a filter, 404 M_NOT_FOUND if the user has not got it.
+	GetFilter = bus.Call[FilterRequest, FilterResponse]{Subject: "userstore.filter"}
+)
+
+// Log is the log of the user store: one gap-free sequence over all users. A
+// position whose piece of data was set again later may be an entry of kind 0.
+var Log = bus.Log[Entry]{Name: "userstore"}
+
+// RevokedTopic tells those who remember access tokens which ones are gone. It may
+// be lost, so nobody may remember a token for more than a few seconds.
+var RevokedTopic = bus.Topic[Revoked]{Subject: "userstore.revoked"}
+
+// Empty is an answer without content.
+type Empty struct{}
+
+// Revoked carries the SHA-256 of access tokens that are no longer valid.
+type Revoked struct{ Tokens [][]byte }
+
+// Limits of what a user may store.
+const (
+	MaxDevices     = 1000     // per user
+	MaxFilters     = 500      // per user; the oldest goes when there are more
+	MaxAccountData = 2000     // pieces per user
+	MaxProfile     = 64 << 10 // bytes of the whole profile as JSON
+	MaxKey         = 255      // bytes of a profile key, type, device id
+	MaxPassword    = 512      // bytes
+)
+
+// RegisterRequest asks for an account.
+type RegisterRequest struct {
+	Username     string // the localpart; empty: the store chooses
+	Password     string // empty: nobody can log in with a password
+	Admin        bool
+	InhibitLogin bool
+	// DeviceID may be empty: the store chooses.
+	DeviceID          string
+	DeviceDisplayName string
+	// DisplayName is the first displayname of the profile; empty: the localpart.
+	DisplayName string
+}
+
+// UsernameRequest names a localpart.
+type UsernameRequest struct{ Username string }
+
+// Session is a device that has logged in. Token and DeviceID are empty if the
+// log-in was inhibited. Token is the only copy: the store keeps its hash.
+type Session struct{ UserID, DeviceID, Token string }
+
+// LoginRequest asks for an access token.
+type LoginRequest struct {
+	// User is a localpart or a full user id.
+	User, Password    string
+	DeviceID          string // empty: the store chooses
+	DeviceDisplayName string // of a new device
+}
+
+// PasswordRequest carries a password to check.
+type PasswordRequest struct{ UserID, Password string }
+
+// SetPasswordRequest carries a new password. With LogoutDevices all devices but
+// KeepDevice are deleted.
+type SetPasswordRequest struct {
+	UserID, Password string
+	LogoutDevices    bool
+	KeepDevice       string
+}
+
+// AuthenticateRequest carries the SHA-256 of an access token.
+type AuthenticateRequest struct{ Token []byte }
+
+// Identity is whom an access token belongs to.
+type Identity struct {
+	UserID, DeviceID string
+	Admin            bool
+}
+
+// LogoutRequest names devices; All means every device of the user.
+type LogoutRequest struct {
+	UserID  string
+	Devices []string
+	All     bool
+}
+
+// DeactivateRequest names the user. With Erase the account data goes as well.
+type DeactivateRequest struct {
 	UserID string
-	// Data is set for KindAccountData.
-	Data *AccountData
+	Erase  bool
 }
 
-// AccountData is one piece of a user's data: global if RoomID is empty.
-type AccountData struct {
-	RoomID  string          `json:"room_id,omitempty"`
-	Type    string          `json:"type"`
-	Content json.RawMessage `json:"content"` // an object
-	Pos     int64           `json:"pos"`     // log position of its last change
-}
+// UserRequest names a user.
+type UserRequest struct{ UserID string }
 
-// ChangedAccountData lists a user's account data with After < Pos ≤ UpTo, in order of position.
-var ChangedAccountData = bus.Call[ChangedAccountDataRequest, ChangedAccountDataResponse]{Subject: "userstore.account_data.changed"}
-
-// ChangedAccountDataRequest asks for a page. UpTo 0 means the head.
-type ChangedAccountDataRequest struct {
+// User describes an account.
+type User struct {
 	UserID      string
-	After, UpTo int64
+	Admin       bool
+	Deactivated bool
+	CreatedTS   int64 // milliseconds
 }
 
-// ChangedAccountDataResponse is a page of less than 512 KiB, or one larger piece;
-// More says that the rest begins after the position of the last piece.
-type ChangedAccountDataResponse struct {
-	Data []AccountData
-	Pos  int64 // log position at which the answer is true
-	More bool
+// Device describes a device.
+type Device struct {
+	DeviceID    string `json:"device_id"`
+	DisplayName string `json:"display_name,omitempty"`
+	CreatedTS   int64  `json:"created_ts"` // milliseconds
+}
+
+// DevicesResponse lists devices.
+type DevicesResponse struct{ Devices []Device }
+
+// DeviceRequest names a device.
+type DeviceRequest struct{ UserID, DeviceID string }
+
+// SetDeviceRequest changes a device; DisplayName nil leaves it alone.
+type SetDeviceRequest struct {
+	UserID, DeviceID string
+	DisplayName      *string
+}
+
+// Profile holds the fields of a profile as JSON values. A user who has set nothing
+// has no fields.
+type Profile struct{ Fields map[string]json.RawMessage }
+
+// SetProfileRequest sets a field; Value nil deletes it.
+type SetProfileRequest struct {
+	UserID, Key string
+	Value       json.RawMessage
+}
+
+// SetAccountDataRequest carries a piece of account data; Pos is not used.
+type SetAccountDataRequest struct {
+	UserID string
+	Data   AccountData
+}
+
+// AccountDataRequest names a piece of account data, a global one if RoomID is empty.
+type AccountDataRequest struct{ UserID, RoomID, Type string }
+
+// PutFilterRequest carries a filter definition as canonical JSON.
+type PutFilterRequest struct {
+	UserID string
+	Filter json.RawMessage
+}
+
+// FilterRequest names a filter.
+type FilterRequest struct{ UserID, FilterID string }
+
+// FilterResponse is a stored filter.
+type FilterResponse struct {
+	FilterID string
+	Filter   json.RawMessage
 }

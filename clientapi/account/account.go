@@ -1,0 +1,131 @@
+// Package account is the user store at work: it answers the calls of package
+// userapi and writes the user log.
+package account
+
+import (
+	"context"
+	"crypto/sha256"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"hearth/clientapi/storage"
+	"hearth/clientapi/userapi"
+	"hearth/internal/bus"
+	"hearth/internal/merr"
+	"hearth/internal/store"
+)
+
+// Deps is what the store needs.
+type Deps struct {
+	Bus                  *bus.Bus
+	ServerName           string
+	DataDir, DatabaseURL string
+	Log                  *logrus.Entry
+	Metrics              prometheus.Registerer // may be nil
+	Now                  func() time.Time
+	MinPasswordLength    int // bytes
+}
+
+// Store is the user store. It answers from New until Close.
+type Store struct {
+	users      *storage.Users
+	bus        *bus.Bus
+	log        *bus.Publisher[userapi.Entry]
+	serverName string
+	minLength  int
+	passwords  *hasher
+}
+
+// New opens the database and registers the handlers.
+func New(ctx context.Context, d Deps) (*Store, error) {
+	users, err := storage.Open(ctx, store.Options{
+		DataDir: d.DataDir, URL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		users: users, bus: d.Bus, serverName: d.ServerName, minLength: d.MinPasswordLength,
+		passwords: newHasher(),
+	}
+	s.log = bus.NewPublisher(d.Bus, userapi.Log, users.Head)
+	if err := s.handle(); err != nil {
+		_ = users.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close commits what is queued and releases the database.
+func (s *Store) Close() error { return s.users.Close() }
+
+// Lost is closed when another process took the database over: this one must stop.
+func (s *Store) Lost() <-chan struct{} { return s.users.Lost() }
+
+// handle registers a handler for each call.
+func (s *Store) handle() error {
+	for _, register := range []func() error{
+		on(s, userapi.Register, s.register),
+		on(s, userapi.CheckUsername, s.checkUsername),
+		on(s, userapi.Login, s.login),
+		on(s, userapi.CheckPassword, s.checkPassword),
+		on(s, userapi.SetPassword, s.setPassword),
+		on(s, userapi.Authenticate, s.authenticate),
+		on(s, userapi.Logout, s.logout),
+		on(s, userapi.Deactivate, s.deactivate),
+		on(s, userapi.GetUser, s.getUser),
+		on(s, userapi.Devices, s.devices),
+		on(s, userapi.GetDevice, s.getDevice),
+		on(s, userapi.SetDevice, s.setDevice),
+		on(s, userapi.GetProfile, s.getProfile),
+		on(s, userapi.SetProfile, s.setProfile),
+		on(s, userapi.SetAccountData, s.setAccountData),
+		on(s, userapi.GetAccountData, s.getAccountData),
+		on(s, userapi.ChangedAccountData, s.changedAccountData),
+		on(s, userapi.PutFilter, s.putFilter),
+		on(s, userapi.GetFilter, s.getFilter),
+	} {
+		if err := register(); err != nil {
+			return err
+		}
+	}
+	return bus.ServeLog(s.bus, userapi.Log, func(ctx context.Context, after int64, limit int) ([]bus.Positioned[userapi.Entry], int64, error) {
+		return s.users.ReadLog(ctx, after, limit, s.userID)
+	})
+}
+
+func on[Req, Resp any](s *Store, c bus.Call[Req, Resp], h func(context.Context, *Req) (*Resp, error)) func() error {
+	return func() error { return bus.Handle(s.bus, c, h) }
+}
+
+func (s *Store) userID(localpart string) string { return "@" + localpart + ":" + s.serverName }
+
+// local returns the localpart of one of our users, 404 M_NOT_FOUND for any other.
+func (s *Store) local(userID string) (string, error) {
+	localpart, ok := strings.CutPrefix(userID, "@")
+	if ok {
+		localpart, ok = strings.CutSuffix(localpart, ":"+s.serverName)
+	}
+	if !ok || localpart == "" || !plain(localpart, userapi.MaxKey) {
+		return "", merr.NotFound("User not found")
+	}
+	return localpart, nil
+}
+
+// revoke tells the gateways that access tokens are gone.
+func (s *Store) revoke(hashes [][]byte) *userapi.Revoked {
+	revoked := &userapi.Revoked{Tokens: hashes}
+	if len(hashes) > 0 {
+		userapi.RevokedTopic.Publish(s.bus, revoked)
+	}
+	return revoked
+}
+
+// Hash is what is kept of an access token.
+func Hash(token string) []byte {
+	sum := sha256.Sum256([]byte(token))
+	return sum[:]
+}

@@ -1,0 +1,86 @@
+package clientapi
+
+import (
+	"net/netip"
+	"time"
+
+	"hearth/internal/matrixhttp"
+	"hearth/internal/merr"
+)
+
+// maxBuckets bounds the callers that one limit remembers.
+const maxBuckets = 10_000
+
+// limits are the rate limits of a process; nil members limit nothing.
+type limits struct {
+	loginAddress, loginUser, register, send *limit
+}
+
+func newLimits(on bool, now func() time.Time) *limits {
+	if !on {
+		return &limits{}
+	}
+	return &limits{
+		loginAddress: newLimit(now, 20, time.Second),
+		loginUser:    newLimit(now, 10, 5*time.Second),
+		register:     newLimit(now, 10, 5*time.Second),
+		send:         newLimit(now, 200, 20*time.Millisecond),
+	}
+}
+
+// limit is a set of token buckets, one for each key.
+type limit struct {
+	now     func() time.Time
+	burst   float64
+	every   time.Duration // one more request
+	buckets *lru[string, bucket]
+}
+
+type bucket struct {
+	left float64
+	at   time.Time
+}
+
+func newLimit(now func() time.Time, burst int, every time.Duration) *limit {
+	return &limit{now, float64(burst), every, newLRU[string, bucket](maxBuckets)}
+}
+
+// take uses one request of key up, or returns M_LIMIT_EXCEEDED.
+func (l *limit) take(key string) error {
+	if l == nil {
+		return nil
+	}
+	var err error
+	l.buckets.update(key, func(b bucket, ok bool) bucket {
+		now := l.now()
+		if !ok {
+			b = bucket{l.burst, now}
+		}
+		// A clock that was set back adds nothing.
+		b.left = min(l.burst, b.left+max(0, float64(now.Sub(b.at))/float64(l.every)))
+		b.at = now
+		if b.left < 1 {
+			err = merr.LimitExceeded(time.Duration((1 - b.left) * float64(l.every)))
+			return b
+		}
+		b.left--
+		return b
+	})
+	return err
+}
+
+// address is the network address that a request is counted under: one host, or for
+// IPv6 the /64 that a host may choose from.
+func address(r *matrixhttp.Request) string {
+	at, err := netip.ParseAddrPort(r.HTTP.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	addr := at.Addr().Unmap()
+	if addr.Is6() {
+		if prefix, err := addr.Prefix(64); err == nil {
+			return prefix.String()
+		}
+	}
+	return addr.String()
+}

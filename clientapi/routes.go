@@ -1,0 +1,137 @@
+package clientapi
+
+import (
+	"net/http"
+
+	"hearth/internal/matrixhttp"
+)
+
+// Prefixes. Clients of the time of r0 get what v3 gives.
+const (
+	v3   = "/_matrix/client/(r0|v3)"
+	room = v3 + "/rooms/{roomId}"
+	own  = v3 + "/user/{userId}"
+)
+
+// Bodies. An event has at most 64 KiB as canonical JSON; clients may write it longer.
+var (
+	noneBody     = matrixhttp.Body{}
+	objectBody   = matrixhttp.Body{Max: 64 << 10}
+	optionalBody = matrixhttp.Body{Max: 64 << 10, MayBeEmpty: true}
+	contentBody  = matrixhttp.Body{Max: 128 << 10}
+	largeBody    = matrixhttp.Body{Max: 384 << 10}
+)
+
+// line is a matrixhttp.Route.
+type line struct {
+	method, path string
+	auth         matrixhttp.Auth
+	body         matrixhttp.Body
+	handle       matrixhttp.Handler
+}
+
+func table(lines []line) []matrixhttp.Route {
+	routes := make([]matrixhttp.Route, len(lines))
+	for i, l := range lines {
+		routes[i] = matrixhttp.Route{Method: l.method, Path: l.path, Auth: l.auth, Body: l.body, Handle: l.handle}
+	}
+	return routes
+}
+
+// clientRoutes is the client-server API. A path and method that is not here is
+// answered with M_UNRECOGNIZED, which tells clients that we have not got it.
+func (s *Server) clientRoutes() []matrixhttp.Route {
+	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	anyone := matrixhttp.Auth(nil)
+	user := s.user
+	return table([]line{
+		{get, "/.well-known/matrix/client", anyone, noneBody, s.wellKnown},
+		{get, "/_matrix/client/versions", anyone, noneBody, s.versions},
+		{get, v3 + "/capabilities", user, noneBody, s.capabilities},
+
+		{get, v3 + "/login", anyone, noneBody, s.loginFlows},
+		{post, v3 + "/login", anyone, objectBody, s.login},
+		{post, v3 + "/logout", user, optionalBody, s.logout},
+		{post, v3 + "/logout/all", user, optionalBody, s.logoutAll},
+		{post, v3 + "/register", anyone, objectBody, s.register},
+		{get, v3 + "/register/available", anyone, noneBody, s.usernameAvailable},
+		{get, v3 + "/account/whoami", user, noneBody, s.whoami},
+		{post, v3 + "/account/password", user, objectBody, s.setPassword},
+		{post, v3 + "/account/deactivate", user, optionalBody, s.deactivate},
+		{get, v3 + "/devices", user, noneBody, s.devices},
+		{get, v3 + "/devices/{deviceId}", user, noneBody, s.device},
+		{put, v3 + "/devices/{deviceId}", user, objectBody, s.setDevice},
+		{del, v3 + "/devices/{deviceId}", user, optionalBody, s.deleteDevice},
+		{post, v3 + "/delete_devices", user, objectBody, s.deleteDevices},
+
+		{get, v3 + "/profile/{userId}", anyone, noneBody, s.profile},
+		{get, v3 + "/profile/{userId}/{keyName}", anyone, noneBody, s.profileField},
+		{put, v3 + "/profile/{userId}/{keyName}", user, objectBody, s.setProfileField},
+		{del, v3 + "/profile/{userId}/{keyName}", user, optionalBody, s.deleteProfileField},
+
+		{post, own + "/filter", user, objectBody, s.putFilter},
+		{get, own + "/filter/{filterId}", user, noneBody, s.filter},
+		{get, own + "/account_data/{type}", user, noneBody, s.accountData},
+		{put, own + "/account_data/{type}", user, largeBody, s.setAccountData},
+		{get, own + "/rooms/{roomId}/account_data/{type}", user, noneBody, s.accountData},
+		{put, own + "/rooms/{roomId}/account_data/{type}", user, largeBody, s.setAccountData},
+
+		{post, v3 + "/createRoom", user, largeBody, s.createRoom},
+		{post, v3 + "/join/{roomIdOrAlias}", user, optionalBody, s.join},
+		{post, v3 + "/knock/{roomIdOrAlias}", user, optionalBody, s.knock},
+		{get, v3 + "/joined_rooms", user, noneBody, s.joinedRooms},
+		{post, room + "/join", user, optionalBody, s.joinRoom},
+		{post, room + "/leave", user, optionalBody, s.leave},
+		{post, room + "/forget", user, optionalBody, s.forget},
+		{post, room + "/invite", user, objectBody, s.invite},
+		{post, room + "/kick", user, objectBody, s.kick},
+		{post, room + "/ban", user, objectBody, s.ban},
+		{post, room + "/unban", user, objectBody, s.unban},
+
+		{put, room + "/send/{eventType}/{txnId}", user, contentBody, s.send},
+		{put, room + "/redact/{eventId}/{txnId}", user, optionalBody, s.redact},
+		{put, room + "/state/{eventType}", user, contentBody, s.setState},
+		{put, room + "/state/{eventType}/", user, contentBody, s.setState},
+		{put, room + "/state/{eventType}/{stateKey}", user, contentBody, s.setState},
+
+		{get, room + "/state", user, noneBody, s.state},
+		{get, room + "/state/{eventType}", user, noneBody, s.stateEvent},
+		{get, room + "/state/{eventType}/", user, noneBody, s.stateEvent},
+		{get, room + "/state/{eventType}/{stateKey}", user, noneBody, s.stateEvent},
+		{get, room + "/members", user, noneBody, s.members},
+		{get, room + "/joined_members", user, noneBody, s.joinedMembers},
+		{get, room + "/event/{eventId}", user, noneBody, s.event},
+		{get, room + "/messages", user, noneBody, s.messages},
+		{get, room + "/context/{eventId}", user, noneBody, s.context},
+
+		{get, room + "/aliases", user, noneBody, s.aliases},
+		{get, v3 + "/directory/room/{roomAlias}", anyone, noneBody, s.resolveAlias},
+		{put, v3 + "/directory/room/{roomAlias}", user, objectBody, s.setAlias},
+		{del, v3 + "/directory/room/{roomAlias}", user, optionalBody, s.deleteAlias},
+
+		{put, room + "/typing/{userId}", user, objectBody, s.typing},
+		{post, room + "/receipt/{receiptType}/{eventId}", user, optionalBody, s.receipt},
+		{post, room + "/read_markers", user, objectBody, s.readMarkers},
+
+		{get, v3 + "/sync", user, noneBody, s.sync},
+
+		{get, v3 + "/pushrules/", user, noneBody, s.pushRules},
+		{get, v3 + "/pushrules", user, noneBody, s.pushRules},
+		{get, v3 + "/pushrules/global/", user, noneBody, s.pushRulesGlobal},
+		{get, v3 + "/pushrules/global", user, noneBody, s.pushRulesGlobal},
+		{get, v3 + "/pushrules/global/{kind}/{ruleId}", user, noneBody, s.pushRule},
+		{get, v3 + "/pushrules/global/{kind}/{ruleId}/enabled", user, noneBody, s.pushRuleEnabled},
+		{get, v3 + "/pushrules/global/{kind}/{ruleId}/actions", user, noneBody, s.pushRuleActions},
+		{get, v3 + "/pushers", user, noneBody, s.pushers},
+		{get, v3 + "/voip/turnServer", user, noneBody, s.turnServer},
+		{get, v3 + "/thirdparty/protocols", user, noneBody, s.thirdPartyProtocols},
+	})
+}
+
+// adminRoutes is the admin API, which has its own listener unless configured otherwise.
+func (s *Server) adminRoutes() []matrixhttp.Route {
+	return table([]line{
+		{http.MethodGet, "/_synapse/admin/v1/register", nil, noneBody, s.registerNonce},
+		{http.MethodPost, "/_synapse/admin/v1/register", nil, objectBody, s.registerShared},
+	})
+}

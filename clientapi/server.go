@@ -1,0 +1,144 @@
+// Package clientapi serves the client-server API and owns the user store.
+//
+// It has two parts, which need not be in one process: the gateway (this package)
+// turns HTTP requests into calls on the bus and answers into JSON; the user store
+// (package account) answers the calls of package userapi. The gateway decides
+// nothing about rooms or users, and keeps nothing that may not be lost.
+//
+// routes.go is the table of endpoints. Each file is named by what a client wants.
+package clientapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"hearth/clientapi/account"
+	"hearth/clientapi/userapi"
+	"hearth/internal/bus"
+	"hearth/internal/matrixhttp"
+)
+
+// Deps is what clientapi needs from the program.
+type Deps struct {
+	Bus        *bus.Bus
+	ServerName string
+	// DataDir holds the SQLite file unless DatabaseURL names a PostgreSQL database.
+	DataDir, DatabaseURL string
+	Log                  *logrus.Entry
+	Metrics              prometheus.Registerer // may be nil
+	Now                  func() time.Time      // nil: time.Now
+	// RegistrationMode is "open" or anything else for closed.
+	RegistrationMode string
+	// SharedSecret allows registration through the admin API; empty: off.
+	SharedSecret string
+	// MinPasswordLength is in bytes.
+	MinPasswordLength int
+	// PublicBaseURL is the URL that clients use; empty: not announced.
+	PublicBaseURL string
+	// AdminOnClient serves the admin API on the client handler too.
+	AdminOnClient bool
+	// RateLimits turns limits for each user and address on.
+	RateLimits bool
+	// MaxUpload bounds an upload to the content repository, in bytes.
+	MaxUpload int64
+}
+
+// Server is clientapi at work.
+type Server struct {
+	bus        *bus.Bus
+	serverName string
+	now        func() time.Time
+	options    Deps
+	store      *account.Store
+	tokens     *tokenCache
+	filters    *lru[filterKey, []byte]
+	limits     *limits
+	nonces     *nonces
+	client     *matrixhttp.Mux
+	admin      *matrixhttp.Mux
+	stopping   context.Context // ends with Run, and with it every long-poll
+	stop       context.CancelFunc
+}
+
+// New opens the user store and builds the handlers; Run must follow.
+func New(ctx context.Context, d Deps) (*Server, error) {
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	store, err := account.New(ctx, account.Deps{
+		Bus: d.Bus, ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL,
+		Log: d.Log, Metrics: d.Metrics, Now: d.Now, MinPasswordLength: d.MinPasswordLength,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("user store: %w", err)
+	}
+	s, err := newGateway(d)
+	if err != nil {
+		_ = store.Close()
+		return nil, err
+	}
+	s.store = store
+	return s, nil
+}
+
+// newGateway builds the part that speaks HTTP. It needs a user store somewhere on the bus.
+func newGateway(d Deps) (*Server, error) {
+	s := &Server{
+		bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
+		tokens:  newTokenCache(d.Bus, d.Now),
+		filters: newLRU[filterKey, []byte](maxCachedFilters),
+		limits:  newLimits(d.RateLimits, d.Now),
+		nonces:  newNonces(d.Now),
+	}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	metrics, err := matrixhttp.NewMetrics(d.Metrics)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	clientRoutes := s.clientRoutes()
+	if d.AdminOnClient {
+		clientRoutes = append(clientRoutes, s.adminRoutes()...)
+	}
+	s.client, err = matrixhttp.New(matrixhttp.Options{
+		Routes: clientRoutes, CORS: []string{"/_matrix/", "/.well-known/matrix/"},
+		Log: d.Log, Metrics: metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.admin, err = matrixhttp.New(matrixhttp.Options{Routes: s.adminRoutes(), Log: d.Log, Metrics: metrics, Now: d.Now})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// ClientHandler serves /_matrix/client and /.well-known/matrix/client.
+func (s *Server) ClientHandler() http.Handler { return s.client }
+
+// AdminHandler serves /_synapse/admin.
+func (s *Server) AdminHandler() http.Handler { return s.admin }
+
+// Run listens for revoked access tokens until ctx ends. When it returns, long-polls
+// that are still open are answered with 503, so that the process can stop.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.stop()
+	cancel, err := bus.Subscribe(s.bus, userapi.RevokedTopic, s.tokens.revoke)
+	if err != nil {
+		return fmt.Errorf("subscribe to revoked tokens: %w", err)
+	}
+	defer cancel()
+	<-ctx.Done()
+	return nil
+}
+
+// Close releases the user store. The HTTP listeners must be closed before.
+func (s *Server) Close() error { return s.store.Close() }
+
+// Lost is closed when another process took the user store over: this one must stop.
+func (s *Server) Lost() <-chan struct{} { return s.store.Lost() }

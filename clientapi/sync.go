@@ -1,0 +1,43 @@
+package clientapi
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"hearth/internal/matrixhttp"
+	"hearth/syncapi/viewapi"
+)
+
+// maxSyncTimeout is how long a client may let /sync wait.
+const maxSyncTimeout = 5 * time.Minute
+
+// sync is GET /sync. The answer is syncapi's, copied as it comes.
+func (s *Server) sync(r *matrixhttp.Request) (any, error) {
+	query := r.Query()
+	req := &viewapi.SyncRequest{
+		UserID: r.Identity.UserID, DeviceID: r.Identity.DeviceID,
+		Since:         query.String("since"),
+		TimeoutMS:     query.Int("timeout", 0, 0, maxSyncTimeout.Milliseconds()),
+		FullState:     query.Bool("full_state"),
+		SetPresence:   query.Enum("set_presence", "online", "offline", "online", "unavailable"),
+		UseStateAfter: query.Bool("use_state_after"),
+	}
+	filter := query.String("filter")
+	if err := query.Err(); err != nil {
+		return nil, err
+	}
+	var err error
+	if req.Filter, err = s.resolveFilter(r.Context(), req.UserID, filter); err != nil {
+		return nil, err
+	}
+	return matrixhttp.Stream(func(w io.Writer) error {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(s.stopping, cancel)() // a stopping process does not wait for long-polls
+		return viewapi.Sync.Do(ctx, s.bus, req, func(chunk []byte) error {
+			_, err := w.Write(chunk)
+			return err
+		})
+	}), nil
+}

@@ -1,0 +1,42 @@
+package userapi
+
+import "encoding/json"
+
+// Kind says what a log entry tells.
+type Kind uint8
+
+// Kinds of entries. A reader skips a kind that it does not know.
+const (
+	// KindAccountData: a piece of account data was set.
+	KindAccountData Kind = 1
+)
+
+// Entry is one entry of the user log.
+type Entry struct {
+	Kind   Kind
+	UserID string
+	// Data is set for KindAccountData.
+	Data *AccountData
+}
+
+// AccountData is one piece of a user's data: global if RoomID is empty.
+type AccountData struct {
+	RoomID  string          `json:"room_id,omitempty"`
+	Type    string          `json:"type"`
+	Content json.RawMessage `json:"content"` // an object
+	Pos     int64           `json:"pos"`     // log position of its last change
+}
+
+// ChangedAccountDataRequest asks for a page. UpTo 0 means the head.
+type ChangedAccountDataRequest struct {
+	UserID      string
+	After, UpTo int64
+}
+
+// ChangedAccountDataResponse is a page of less than 512 KiB, or one larger piece;
+// More says that the rest begins after the position of the last piece.
+type ChangedAccountDataResponse struct {
+	Data []AccountData
+	Pos  int64 // log position at which the answer is true
+	More bool
+}

@@ -1,0 +1,57 @@
+package clientapi
+
+import (
+	"hearth/internal/matrixhttp"
+	"hearth/internal/merr"
+	"hearth/internal/pdu"
+)
+
+// DefaultRoomVersion is the version of rooms for which the client asks for none.
+const DefaultRoomVersion = "12"
+
+// versions is GET /versions. A version is listed when clients that go by it work;
+// what we have of later ones is named as a feature.
+func (s *Server) versions(*matrixhttp.Request) (any, error) {
+	return map[string]any{
+		"versions": []string{"r0.6.1", "v1.1"},
+		"unstable_features": map[string]bool{
+			"org.matrix.msc2285.stable": true, // private read receipts
+			"uk.tcpip.msc4133.stable":   true, // profile fields
+		},
+	}, nil
+}
+
+// wellKnown is GET /.well-known/matrix/client.
+func (s *Server) wellKnown(*matrixhttp.Request) (any, error) {
+	if s.options.PublicBaseURL == "" {
+		return nil, merr.NotFound("This server announces no base URL")
+	}
+	return s.discovery(), nil
+}
+
+// discovery is the client configuration, nil if none is announced.
+func (s *Server) discovery() any {
+	if s.options.PublicBaseURL == "" {
+		return nil
+	}
+	return map[string]any{"m.homeserver": map[string]string{"base_url": s.options.PublicBaseURL}}
+}
+
+// capabilities is GET /capabilities.
+func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
+	available := map[string]string{}
+	for _, v := range pdu.Versions() {
+		available[v.ID] = "stable"
+	}
+	on, off := map[string]bool{"enabled": true}, map[string]bool{"enabled": false}
+	return map[string]any{"capabilities": map[string]any{
+		"m.room_versions":            map[string]any{"default": DefaultRoomVersion, "available": available},
+		"m.change_password":          on,
+		"m.profile_fields":           on,
+		"m.set_displayname":          on,
+		"m.set_avatar_url":           on,
+		"m.3pid_changes":             off,
+		"m.get_login_token":          off,
+		"m.forget_forced_upon_leave": off,
+	}}, nil
+}
