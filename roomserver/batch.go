@@ -131,23 +131,28 @@ func (b *batch) add(ctx context.Context, d draft) (*item, error) {
 	if err != nil {
 		return nil, err
 	}
+	return it, b.accept(ctx, it)
+}
+
+// accept takes a built event into the batch if its sender may send it.
+func (b *batch) accept(ctx context.Context, it *item) error {
 	st := &authState{ctx: ctx, b: b}
-	err = auth.Check(it.ev, st)
+	err := auth.Check(it.ev, st)
 	if st.err != nil {
-		return nil, st.err
+		return st.err
 	}
 	if err != nil {
 		var rejection *auth.Rejection
 		if errors.As(err, &rejection) {
-			return nil, merr.Forbidden("%s", rejection.Reason).WithCause(err)
+			return merr.Forbidden("%s", rejection.Reason).WithCause(err)
 		}
-		return nil, err
+		return err
 	}
-	if err := b.place(ctx, it, d); err != nil {
-		return nil, err
+	if err := b.place(ctx, it); err != nil {
+		return err
 	}
 	b.items = append(b.items, it)
-	return it, nil
+	return nil
 }
 
 // build makes and signs the PDU.
@@ -213,7 +218,7 @@ func (b *batch) extremities() []extremity {
 }
 
 // place works out the rows of an event, all but its number.
-func (b *batch) place(ctx context.Context, it *item, d draft) (err error) {
+func (b *batch) place(ctx context.Context, it *item) (err error) {
 	ev := it.ev
 	it.row = storage.Event{
 		Room: b.room.nid, Key: storage.EventKey(ev.EventID), TS: ev.OriginServerTS, Depth: it.depth, Gen: it.gen,

@@ -47,10 +47,7 @@ func (s *Server) create(ctx context.Context, req *roomapi.CreateRequest) (*rooma
 		}
 	}
 	defer release()
-	lr, err := s.newRoom(ctx, c.version)
-	if err != nil {
-		return nil, err
-	}
+	lr := s.newRoom(c.version)
 	defer lr.unlock()
 	b := lr.begin()
 	if err := c.fill(ctx, b); err != nil {
@@ -241,29 +238,26 @@ func (c *creation) checkInitialState() error {
 
 // newRoom returns a locked room that is not stored yet. Its id is random, but in
 // room versions from 12, where it is the create event's hash and known once that is built.
-func (s *Server) newRoom(ctx context.Context, v *pdu.RoomVersion) (*lockedRoom, error) {
+func (s *Server) newRoom(v *pdu.RoomVersion) *lockedRoom {
 	r := &room{
 		version: v, nid: s.roomSeq.Add(1), lock: make(chan struct{}, 1),
 		pending: make(map[int64]*stored), txns: make(map[string]*pendingTxn), generation: s.store.DB.Generation(),
 	}
 	r.lock <- struct{}{}
 	if !v.DomainlessRoomIDs {
-		r.id = "!" + rand.Text() + ":" + s.serverName
-		s.rooms.adopt(r)
+		for r.id = s.randomRoomID(); !s.rooms.adopt(r); r.id = s.randomRoomID() {
+		}
 	}
-	return &lockedRoom{room: r, s: s}, nil
+	return &lockedRoom{room: r, s: s}
 }
+
+func (s *Server) randomRoomID() string { return "!" + rand.Text() + ":" + s.serverName }
 
 // fill adds the room's first events in the order of the spec ("Creation").
 func (c *creation) fill(ctx context.Context, b *batch) error {
 	creator := c.req.Creator
-	it, err := b.add(ctx, draft{typ: "m.room.create", sender: creator, stateKey: ptr(""), content: c.create})
-	if err != nil {
+	if err := c.addCreate(ctx, b); err != nil {
 		return err
-	}
-	if b.room.id == "" {
-		b.room.id = it.ev.RoomID
-		b.s.rooms.adopt(b.room.room)
 	}
 	if _, err := b.setMembership(ctx, creator, creator, memberContent{membership: "join", profile: c.req.Profile}); err != nil {
 		return err
@@ -293,6 +287,32 @@ func (c *creation) fill(ctx context.Context, b *batch) error {
 		}
 	}
 	return nil
+}
+
+// addCreate adds the create event. Where it gives the room its id, two rooms that
+// one user makes in the same millisecond would be one: the later is dated later.
+func (c *creation) addCreate(ctx context.Context, b *batch) error {
+	d := draft{typ: "m.room.create", sender: c.req.Creator, stateKey: ptr(""), content: c.create, ts: b.s.now().UnixMilli()}
+	if b.room.id != "" {
+		_, err := b.add(ctx, d)
+		return err
+	}
+	for ; ; d.ts++ {
+		it, err := b.build(ctx, d)
+		if err != nil {
+			return err
+		}
+		b.room.id = it.ev.RoomID
+		if _, err = b.s.store.Room(ctx, b.room.id); err == nil {
+			continue
+		}
+		if !errors.Is(err, storage.ErrNotFound) {
+			return err
+		}
+		if b.s.rooms.adopt(b.room.room) {
+			return b.accept(ctx, it)
+		}
+	}
 }
 
 // firstState lists the state after the creator's join: power levels, alias, preset,

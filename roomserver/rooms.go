@@ -116,12 +116,17 @@ func (rs *rooms) acquire(id string) *room {
 	return r
 }
 
-// adopt takes in a room that was made just now and is in use by its maker.
-func (rs *rooms) adopt(r *room) {
+// adopt takes in a room that was made just now and is in use by its maker; false
+// if there is one with that id.
+func (rs *rooms) adopt(r *room) bool {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	if rs.byID[r.id] != nil {
+		return false
+	}
 	rs.byID[r.id] = r
 	r.users = 1
+	return true
 }
 
 // use counts one more user. rs.mu is held.
@@ -144,7 +149,7 @@ func (rs *rooms) release(r *room) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	r.users--
-	if r.users > 0 {
+	if r.users > 0 || rs.byID[r.id] != r {
 		return
 	}
 	if r.committed.Load() == nil { // never loaded: a room that we do not know

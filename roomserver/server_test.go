@@ -22,14 +22,14 @@ const (
 
 // fixture is a roomserver on its own database, spoken to over the bus.
 type fixture struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	url string
 	bus *bus.Bus
 	s   *Server
 }
 
-func newFixture(t *testing.T, dir, url string) *fixture {
+func newFixture(t testing.TB, dir, url string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, dir: dir, url: url}
 	log := logrus.New()
