@@ -205,7 +205,7 @@ func TestPowerLevelChanges(t *testing.T) {
 	rows := []row{
 		{"nothing", nil, pl(mod, ""), "1-12=ok"},
 		{"too low to send", nil, pl(user, ""), "1-5=8 6-11=7 12=8"},
-		{"message of that type too", was(`"events_default":0`), event{typ: "m.room.power_levels", sender: user, key: "-", content: `{` + base + `,"ban":60}`}, named2},
+		{"message of that type too", was(`"events_default":0`), event{typ: "m.room.power_levels", sender: user, key: "-", content: `{` + base + `,"invite":60}`}, named2},
 
 		{"events, add", nil, pl(mod, `"events":{"x":50}`), "1-12=ok"},
 		{"events, add above", nil, pl(mod, `"events":{"x":51}`), newEv},
