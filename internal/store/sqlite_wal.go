@@ -9,8 +9,8 @@ import (
 // waits for. The writer makes them between batches.
 const (
 	pageSize = 4096
-	// walSoftLimit is the frames after which a passive checkpoint is made: 4 MiB.
-	walSoftLimit = 4 << 20 / pageSize
+	// walSoftLimit is the frames after which a passive checkpoint is made: 8 MiB.
+	walSoftLimit = 8 << 20 / pageSize
 	// walHardLimit is the frames after which the WAL is truncated even if that has to
 	// wait for readers: 64 MiB.
 	walHardLimit = 64 << 20 / pageSize
