@@ -212,4 +212,3 @@ func newTrace() string {
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
 }
-
