@@ -76,6 +76,8 @@ func (r *room) eventID() string {
 	return fmt.Sprintf("$%043d", r.n)
 }
 
+func quote(s string) string { return string(pdu.AppendString(nil, s)) }
+
 // load makes the event; it is not put into the state.
 func (r *room) load(e event) *pdu.Event {
 	r.t.Helper()
@@ -97,13 +99,13 @@ func (r *room) load(e event) *pdu.Event {
 		}
 		return "[" + strings.Join(out, ",") + "]"
 	}
-	fmt.Fprintf(&b, `{"type":%q,"sender":%q,"content":%s,"depth":1,"origin_server_ts":1,"hashes":{},"signatures":{},"prev_events":%s,"auth_events":%s`,
-		e.typ, e.sender, e.content, refs(e.prev), refs(e.authEvents))
+	fmt.Fprintf(&b, `{"type":%s,"sender":%q,"content":%s,"depth":1,"origin_server_ts":1,"hashes":{},"signatures":{},"prev_events":%s,"auth_events":%s`,
+		quote(e.typ), e.sender, e.content, refs(e.prev), refs(e.authEvents))
 	if r.v.EventFormat == 1 {
 		fmt.Fprintf(&b, `,"event_id":%q`, e.id)
 	}
 	if e.key != "-" {
-		fmt.Fprintf(&b, `,"state_key":%q`, e.key)
+		fmt.Fprintf(&b, `,"state_key":%s`, quote(e.key))
 	}
 	if e.redacts != "" {
 		fmt.Fprintf(&b, `,"redacts":%q`, e.redacts)
