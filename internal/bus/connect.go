@@ -115,3 +115,16 @@ func (b *Bus) onAsyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	}
 	entry.Warn("bus: NATS")
 }
+
+// settle waits until the server knows the subscriptions made so far, so that
+// another process that is told of them is heard. The embedded server has no other
+// clients. Without a connection there is nothing to wait for: they are made again
+// with the next one.
+func (b *Bus) settle() {
+	if b.embedded != nil {
+		return
+	}
+	if err := b.nc.FlushTimeout(2 * time.Second); err != nil {
+		b.log.WithError(err).Debug("bus: subscriptions are not confirmed")
+	}
+}

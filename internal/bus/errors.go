@@ -76,6 +76,9 @@ func decodeError(data []byte) *merr.Error {
 	if e.Status < 400 || e.Status > 599 || e.Code == "" {
 		return merr.Internal(fmt.Errorf("bus: error with status %d and code %q", e.Status, e.Code))
 	}
+	if e.Status == http.StatusGatewayTimeout { // the handler's clock may be the first
+		return e.WithCause(context.DeadlineExceeded)
+	}
 	return e
 }
 

@@ -160,6 +160,7 @@ func (b *Bus) register(e *endpoint) error {
 		return fmt.Errorf("bus: subscribe %q: %w", e.subject, err)
 	}
 	b.subs = append(b.subs, sub)
+	b.settle()
 	return nil
 }
 

@@ -61,6 +61,7 @@ func Subscribe[M any](b *Bus, t Topic[M], h func(*M)) (cancel func(), err error)
 	if err := sub.SetPendingLimits(topicMessages, topicBytes); err != nil {
 		return nil, fmt.Errorf("bus: subscribe %q: %w", t.Subject, err)
 	}
+	b.settle()
 	return func() {
 		over.Store(true)
 		if err := sub.Unsubscribe(); err != nil {
