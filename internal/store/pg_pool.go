@@ -48,6 +48,9 @@ func (p *pgPool) read(ctx context.Context, f func(r *Reader) error) error {
 		s = newPgSession(c)
 		c.CustomData()[sessionKey] = s
 	}
+	if err := s.trim(ctx); err != nil {
+		return err
+	}
 	r := &pgReader{s: s, ctx: ctx}
 	defer r.end()
 	return f(&Reader{s: r})

@@ -12,7 +12,8 @@ import (
 // maxResult bounds the bytes of one result, which is held in memory.
 const maxResult = 64 << 20
 
-// maxPgStatements bounds the statements that a connection keeps prepared.
+// maxPgStatements bounds the statements that a connection keeps prepared from one
+// transaction to the next.
 const maxPgStatements = 256
 
 // pgSession is one connection with its prepared statements. It belongs to one
@@ -55,21 +56,22 @@ func (s *pgSession) reset() {
 	s.arena, s.params, s.formats = s.arena[:0], s.params[:0], s.formats[:0]
 }
 
+// trim forgets all prepared statements if there are too many. Nothing may be queued.
+// Texts are few and fixed; whoever makes more pays with preparing again.
+func (s *pgSession) trim(ctx context.Context) error {
+	if len(s.stmts) < maxPgStatements {
+		return nil
+	}
+	clear(s.stmts)
+	return pgError(s.c.Exec(ctx, "DEALLOCATE ALL").Close())
+}
+
 func (s *pgSession) prepare(ctx context.Context, sql string) (*pgStmt, error) {
 	if st := s.stmts[sql]; st != nil {
 		return st, nil
 	}
 	if _, _, err := numbered(sql); err != nil {
 		return nil, err
-	}
-	if len(s.stmts) >= maxPgStatements {
-		// Texts are few and fixed; whoever makes more pays with preparing again.
-		for text, st := range s.stmts {
-			if err := s.c.Deallocate(ctx, st.sd.Name); err != nil {
-				return nil, pgError(err)
-			}
-			delete(s.stmts, text)
-		}
 	}
 	s.names++
 	sd, err := s.c.Prepare(ctx, "s"+strconv.Itoa(s.names), sql, nil)

@@ -65,7 +65,9 @@ func (e *postgres) begin() error {
 	clear(e.cmds)
 	e.cmds = e.cmds[:0]
 	e.sent, e.aborted, e.wrote, e.bytes = false, false, false, 0
-	return nil
+	ctx, cancel := e.context()
+	defer cancel()
+	return e.w.trim(ctx)
 }
 
 func (e *postgres) beginOp(i int) {
