@@ -1,0 +1,183 @@
+package core
+
+import (
+	"context"
+	"encoding/json"
+
+	"hearth/clientapi/userapi"
+	"hearth/internal/bus"
+	"hearth/roomserver/roomapi"
+)
+
+// ApplyRooms applies entries of the room log and wakes the users concerned.
+func (e *Engine) ApplyRooms(_ context.Context, batch []bus.Positioned[roomapi.Entry]) error {
+	e.mu.Lock()
+	for _, p := range batch {
+		if p.Pos <= e.roomPos {
+			continue
+		}
+		if p.Entry != nil {
+			e.applyRoom(p.Pos, p.Entry)
+		}
+		e.roomPos = p.Pos
+	}
+	e.shrink()
+	e.unlockAndWake()
+	return nil
+}
+
+// ApplyUsers applies entries of the user log and wakes the users concerned.
+func (e *Engine) ApplyUsers(_ context.Context, batch []bus.Positioned[userapi.Entry]) error {
+	e.mu.Lock()
+	for _, p := range batch {
+		if p.Pos <= e.userPos {
+			continue
+		}
+		if p.Entry != nil && p.Entry.Kind == userapi.KindAccountData && p.Entry.Data != nil {
+			e.applyAccountData(p.Pos, p.Entry)
+		}
+		e.userPos = p.Pos
+	}
+	e.unlockAndWake()
+	return nil
+}
+
+// ApplyTyping applies a typing notification and wakes the users in the room.
+func (e *Engine) ApplyTyping(t *roomapi.Typing) {
+	e.mu.Lock()
+	e.typing = max(e.typing, t.Serial)
+	r := e.rooms[t.RoomID]
+	// That nobody types in a room is no news where nobody was known to type.
+	if len(t.UserIDs) > 0 || r != nil && (len(r.joined) > 0 || r.recent != nil) {
+		r = e.touch(t.RoomID)
+		c := r.recent
+		if c.typing == nil || c.typing.Serial < t.Serial {
+			c.typing = t
+			e.wakeRoom(r)
+		}
+	}
+	e.shrink()
+	e.unlockAndWake()
+}
+
+// unlockAndWake releases mu and rings the bells of the dirty users: outside of the
+// lock, because whoever wakes up takes it.
+func (e *Engine) unlockAndWake() {
+	woken := e.dirty
+	e.dirty = nil
+	for _, u := range woken {
+		u.dirty = false
+	}
+	e.mu.Unlock()
+	e.moved.Ring()
+	for _, u := range woken {
+		u.Bell.Ring()
+	}
+}
+
+func (e *Engine) wake(u *User) {
+	if !u.dirty {
+		u.dirty = true
+		e.dirty = append(e.dirty, u)
+	}
+}
+
+func (e *Engine) wakeRoom(r *room) {
+	for u := range r.joined {
+		e.wake(u)
+	}
+}
+
+func (e *Engine) applyRoom(pos int64, entry *roomapi.Entry) {
+	switch entry.Kind {
+	case roomapi.KindEvent:
+		if entry.Event != nil {
+			e.applyEvent(pos, entry)
+		}
+	case roomapi.KindReceipt:
+		if entry.Receipt != nil {
+			e.applyReceipt(pos, entry)
+		}
+	case roomapi.KindForget:
+		if u := e.users[entry.UserID]; u != nil {
+			e.forget(u, entry.RoomID, pos)
+		}
+	}
+}
+
+func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
+	ev := entry.Event
+	r := e.touch(entry.RoomID)
+	if entry.Redacted != nil {
+		e.replaceEvent(r.recent, entry.Redacted)
+	}
+	e.addEvent(r.recent, pos, ev)
+	if ev.Type == "m.room.member" && ev.StateKey != nil {
+		e.applyMember(pos, r, ev)
+	}
+	e.wakeRoom(r)
+}
+
+func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event) {
+	c, user := r.recent, *ev.StateKey
+	c.lastMember = pos
+	if ev.Membership != membershipIn(ev.PrevContent) {
+		c.lastCounts = pos
+	}
+	e.renewMember(c, user, ev)
+	u := e.users[user]
+	now := membershipOf(ev.Membership)
+	if u == nil || now == None {
+		return
+	}
+	m := u.rooms[r.id]
+	// What was before is known, unless the row of the room may still come.
+	e.setMember(u, r.id, now, pos, !u.partial || m != nil && m.now != None)
+	e.wake(u)
+}
+
+func (e *Engine) applyReceipt(pos int64, entry *roomapi.Entry) {
+	r := e.touch(entry.RoomID)
+	e.addReceipt(r.recent, pos, entry.Receipt)
+	if entry.Receipt.Kind != PrivateReceipt {
+		e.wakeRoom(r)
+		return
+	}
+	if u := e.users[entry.Receipt.UserID]; u != nil {
+		e.wake(u)
+	}
+}
+
+func (e *Engine) applyAccountData(pos int64, entry *userapi.Entry) {
+	u := e.users[entry.UserID]
+	if u == nil {
+		return
+	}
+	data := *entry.Data
+	data.Pos = pos
+	u.accountLast = pos
+	if len(data.Content) > maxAccountPiece {
+		u.account, u.accountFrom = nil, pos
+	} else {
+		u.account = append(u.account, data)
+		if len(u.account) > maxAccount {
+			u.accountFrom = u.account[0].Pos
+			u.account = append([]userapi.AccountData(nil), u.account[1:]...)
+		}
+	}
+	e.wake(u)
+}
+
+// PrivateReceipt is the kind of receipts that only their owner sees.
+const PrivateReceipt = "m.read.private"
+
+// membershipIn returns content.membership, "" if there is none.
+func membershipIn(content json.RawMessage) string {
+	var c struct {
+		Membership string `json:"membership"`
+	}
+	if len(content) == 0 || json.Unmarshal(content, &c) != nil {
+		return ""
+	}
+	return c.Membership
+}

@@ -1,0 +1,64 @@
+package core
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"hearth/internal/merr"
+	"hearth/roomserver/roomapi"
+)
+
+// loadTime bounds the loading of one view.
+const loadTime = 30 * time.Second
+
+// load reads the memberships of u. Meanwhile entries of the log change the view
+// too: of a row and an entry about the same room the later position counts, so the
+// order in which they come does not matter.
+func (e *Engine) load(u *User) {
+	ctx, cancel := context.WithTimeout(e.ctx, loadTime)
+	defer cancel()
+	err := e.loadPages(ctx, u)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u.partial = false
+	if err != nil {
+		u.err = merr.From(err)
+		e.drop(u)
+	}
+	close(u.ready)
+}
+
+func (e *Engine) loadPages(ctx context.Context, u *User) error {
+	for after := ""; ; {
+		page, err := e.source.Memberships(ctx, &roomapi.MembershipsRequest{UserID: u.ID, After: after})
+		if err != nil {
+			return err
+		}
+		e.addPage(u, page)
+		if !page.More || len(page.Rooms) == 0 {
+			return nil
+		}
+		after = page.Rooms[len(page.Rooms)-1].RoomID
+	}
+}
+
+func (e *Engine) addPage(u *User, page *roomapi.MembershipsResponse) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	u.loaded = max(u.loaded, page.Pos)
+	for i := range page.Rooms {
+		row := &page.Rooms[i]
+		now := membershipOf(row.Membership)
+		if now == None {
+			continue
+		}
+		u.loaded = max(u.loaded, row.Pos)
+		// A row says when the member event came, not when the user joined: it may be
+		// a change of profile. So the beginning of the joined time is not exact.
+		e.setMember(u, row.RoomID, now, row.Pos, false)
+		if row.Forgotten {
+			e.forget(u, row.RoomID, math.MaxInt64)
+		}
+	}
+}

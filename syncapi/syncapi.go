@@ -1,0 +1,206 @@
+// Package syncapi gives clients their view of rooms and account data: it answers
+// viewapi.Sync. It stores nothing. What it knows comes from the room log, the user
+// log and the typing topic, and what it does not have at hand it asks of the owners.
+//
+//	core    views of rooms and users, and what changed in them
+//	v3      GET /sync
+//	notify  wakes the long-polls concerned
+package syncapi
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/sirupsen/logrus"
+
+	"hearth/clientapi/userapi"
+	"hearth/internal/bus"
+	"hearth/roomserver/roomapi"
+	"hearth/syncapi/core"
+	"hearth/syncapi/v3"
+	"hearth/syncapi/viewapi"
+)
+
+// Deps is what syncapi needs. Metrics may be nil.
+type Deps struct {
+	Bus        *bus.Bus
+	ServerName string
+	Log        *logrus.Entry
+	Metrics    prometheus.Registerer
+	Now        func() time.Time
+}
+
+// Server is the component.
+type Server struct {
+	deps   Deps
+	source core.Source
+
+	mu      sync.Mutex // guards what follows
+	closed  bool
+	engine  *core.Engine
+	service *v3.Service
+	ready   chan struct{} // closed when syncs are answered
+}
+
+// New returns a component that does nothing before Run.
+func New(_ context.Context, d Deps) (*Server, error) {
+	if d.Bus == nil || d.Log == nil || d.Now == nil {
+		return nil, fmt.Errorf("syncapi: Bus, Log and Now are needed")
+	}
+	return &Server{deps: d, source: core.Owners{Bus: d.Bus}, ready: make(chan struct{})}, nil
+}
+
+// Ready is closed when syncs are answered; before, callers get 503.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Run waits for the owners, follows their logs and answers syncs until ctx ends.
+// Then long-polls get their answers at once. It is called once.
+func (s *Server) Run(ctx context.Context) error {
+	views, err := s.follow(ctx)
+	if err != nil {
+		return err
+	}
+	defer views.wait()
+	if views.service == nil {
+		return nil // ctx ended while waiting
+	}
+	if err := bus.HandleStream(s.deps.Bus, viewapi.Sync, views.service.Sync); err != nil {
+		return fmt.Errorf("syncapi: register calls: %w", err)
+	}
+	close(s.ready)
+	s.deps.Log.Info("syncapi: answering")
+	<-ctx.Done()
+	views.service.Stop()
+	return nil
+}
+
+// Close frees what Run has used; the context of Run must have ended.
+func (s *Server) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.service != nil {
+		s.service.Stop()
+	}
+	if s.engine != nil {
+		s.engine.Close()
+	}
+	return nil
+}
+
+// replay is how many entries before the head of the room log are read at the start.
+// They fill the views, so that clients who come back after a restart find what they
+// missed without a question to the roomserver for each of their rooms.
+const replay = 4096
+
+// backOff is how long to wait for an owner that does not answer.
+const (
+	firstBackOff = 100 * time.Millisecond
+	maxBackOff   = 2 * time.Second
+)
+
+// views is the running core.
+type views struct {
+	service *v3.Service // nil if the context ended before it was ready
+	work    *sync.WaitGroup
+	typing  func() // ends the subscription
+}
+
+func (v *views) wait() {
+	if v.typing != nil {
+		v.typing()
+	}
+	v.work.Wait()
+}
+
+// follow starts the followers and returns when the views have caught up with where
+// the logs ended, or when ctx ends.
+func (s *Server) follow(ctx context.Context) (*views, error) {
+	v := &views{work: new(sync.WaitGroup)}
+	rooms, users, ok := s.heads(ctx)
+	if !ok {
+		return v, nil
+	}
+	engine := core.New(core.Options{
+		Source: s.source, Limits: core.DefaultLimits(), Log: s.deps.Log,
+		RoomPos: max(0, rooms-replay), UserPos: users,
+	})
+	service, err := v3.New(v3.Deps{Engine: engine, Log: s.deps.Log, Metrics: s.deps.Metrics, Now: s.deps.Now})
+	if err != nil {
+		engine.Close()
+		return v, fmt.Errorf("syncapi: metrics: %w", err)
+	}
+	if !s.own(engine, service) {
+		return v, nil
+	}
+	if v.typing, err = bus.Subscribe(s.deps.Bus, roomapi.TypingTopic, engine.ApplyTyping); err != nil {
+		return v, fmt.Errorf("syncapi: subscribe to typing: %w", err)
+	}
+	v.work.Go(func() {
+		s.keepFollowing(ctx, "room log", func() error {
+			after, _ := engine.Cursors()
+			return bus.Follow(ctx, s.deps.Bus, roomapi.Log, after, engine.ApplyRooms)
+		})
+	})
+	v.work.Go(func() {
+		s.keepFollowing(ctx, "user log", func() error {
+			_, after := engine.Cursors()
+			return bus.Follow(ctx, s.deps.Bus, userapi.Log, after, engine.ApplyUsers)
+		})
+	})
+	if engine.Reach(ctx, viewapi.Token{Room: rooms, User: users}) == nil {
+		v.service = service
+	}
+	return v, nil
+}
+
+// own keeps engine and service for Close; false, and both are closed, if Close was called.
+func (s *Server) own(engine *core.Engine, service *v3.Service) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		engine.Close()
+		return false
+	}
+	s.engine, s.service = engine, service
+	return true
+}
+
+// heads asks the owners for the ends of their logs until they answer or ctx ends.
+func (s *Server) heads(ctx context.Context) (rooms, users int64, ok bool) {
+	wait := firstBackOff
+	for ctx.Err() == nil {
+		var err error
+		if rooms, users, err = s.source.Heads(ctx); err == nil {
+			return rooms, users, true
+		}
+		if wait == maxBackOff {
+			s.deps.Log.WithError(err).Warn("syncapi: waiting for the owners of rooms and users")
+		}
+		sleep(ctx, wait)
+		wait = min(2*wait, maxBackOff)
+	}
+	return 0, 0, false
+}
+
+// keepFollowing runs follow, which ends only by an error, until ctx ends.
+func (s *Server) keepFollowing(ctx context.Context, name string, follow func() error) {
+	for ctx.Err() == nil {
+		if err := follow(); ctx.Err() == nil {
+			s.deps.Log.WithError(err).Warnf("syncapi: following the %s again", name)
+			sleep(ctx, maxBackOff)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

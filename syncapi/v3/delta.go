@@ -1,0 +1,177 @@
+package v3
+
+import (
+	"context"
+
+	"hearth/roomserver/roomapi"
+	"hearth/syncapi/core"
+)
+
+// delta is what an answer tells of the events of a joined room.
+type delta struct {
+	whole      bool   // the client knows nothing of the room
+	told       bool   // there is a timeline to tell, be it empty
+	membership string // of the user at the timeline's events; empty: each says it
+	timeline   []*roomapi.Event
+	limited    bool
+	prev       roomapi.Point
+	state      []*roomapi.Event
+	// summary is set if the numbers of members are to be told.
+	summary *roomapi.WindowInfo
+}
+
+// delta finds what to tell of a joined room, from memory if it has all of it.
+// Nil if the user was not joined after all.
+func (r *round) delta(ctx context.Context, c *core.Change) (*delta, error) {
+	if r.initial || c.Newly == core.Yes {
+		return r.whole(ctx, c)
+	}
+	if c.Newly == core.No && !r.full && c.Covered {
+		if d := r.fromMemory(c); d != nil {
+			return d, r.summarize(ctx, c, d)
+		}
+	}
+	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.since.Room, NoState: r.full})
+	if err != nil || w == nil {
+		return nil, err
+	}
+	if c.Newly == core.Unknown {
+		r.s.engine.Learn(r.user, c.RoomID, w.MemberPos, w.JoinedPos)
+		if w.JoinedPos > r.since.Room {
+			return r.whole(ctx, c)
+		}
+	}
+	d := fromWindow(w)
+	d.told = len(w.Timeline) > 0 || w.Limited
+	if c.Counts != core.No {
+		d.summary = &w.WindowInfo
+	}
+	if r.full {
+		d.summary = &w.WindowInfo
+		d.state, err = r.fullState(ctx, c, d)
+	}
+	return d, err
+}
+
+// fromMemory makes the delta of the events at hand: nil if they are too many, or if
+// state that the timeline's filter takes away must be told in another way.
+func (r *round) fromMemory(c *core.Change) *delta {
+	if len(c.Events) == 0 {
+		return &delta{}
+	}
+	f := &r.filter.Room.Timeline
+	d := &delta{told: true, membership: "join"}
+	if f.all() && f.has(c.RoomID) {
+		d.timeline = c.Events
+	} else {
+		for _, e := range c.Events {
+			switch {
+			case f.has(c.RoomID) && f.event(e):
+				d.timeline = append(d.timeline, e)
+			case e.StateKey != nil && !r.req.UseStateAfter:
+				return nil
+			}
+		}
+	}
+	if len(d.timeline) > r.filter.limit() {
+		return nil
+	}
+	if len(d.timeline) > 0 {
+		d.prev = roomapi.Point{Ord: d.timeline[0].Ord - 1}
+	}
+	d.told = len(d.timeline) > 0
+	if r.req.UseStateAfter {
+		d.state = lastState(c.Events)
+	}
+	return d
+}
+
+// lastState returns the last event of each piece of state among events, in order.
+func lastState(events []*roomapi.Event) []*roomapi.Event {
+	type key struct{ kind, state string }
+	var list []*roomapi.Event
+	seen := map[key]bool{}
+	for i := len(events) - 1; i >= 0; i-- {
+		e := events[i]
+		if e.StateKey == nil || seen[key{e.Type, *e.StateKey}] {
+			continue
+		}
+		seen[key{e.Type, *e.StateKey}] = true
+		list = append(list, e)
+	}
+	for i, j := 0, len(list)-1; i < j; i, j = i+1, j-1 {
+		list[i], list[j] = list[j], list[i]
+	}
+	return list
+}
+
+// whole is the delta of a room that the client knows nothing of.
+func (r *round) whole(ctx context.Context, c *core.Change) (*delta, error) {
+	w, err := r.window(ctx, c, roomapi.WindowRequest{Lazy: r.lazy()})
+	if err != nil || w == nil {
+		return nil, err
+	}
+	d := fromWindow(w)
+	d.whole, d.told, d.summary = true, true, &w.WindowInfo
+	return d, nil
+}
+
+// window reads the window of a joined room up to now; nil if the user was not
+// joined then. Without From it is not cut at what the client knows.
+func (r *round) window(ctx context.Context, c *core.Change, req roomapi.WindowRequest) (*roomapi.Window, error) {
+	req.RoomID, req.UserID, req.To = c.RoomID, r.req.UserID, r.now.Room
+	req.Limit, req.Filter, req.StateAfter = r.filter.limit(), r.filter.timeline(), r.req.UseStateAfter
+	if !r.filter.Room.Timeline.has(c.RoomID) {
+		req.Limit = 0
+	}
+	r.s.metrics.window()
+	w, err := r.s.engine.Source().Window(ctx, &req)
+	if refused(err) || err == nil && w.Membership != "join" {
+		return nil, nil
+	}
+	return w, err
+}
+
+func fromWindow(w *roomapi.Window) *delta {
+	return &delta{timeline: w.Timeline, limited: w.Limited, prev: w.PrevBatch, state: w.State}
+}
+
+// summarize adds the summary to a delta from memory if the numbers changed.
+func (r *round) summarize(ctx context.Context, c *core.Change, d *delta) error {
+	if c.Counts == core.No {
+		return nil
+	}
+	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.now.Room, NoState: true})
+	if err == nil && w != nil {
+		d.summary = &w.WindowInfo
+	}
+	return err
+}
+
+// fullState reads the whole state at the start of the delta's timeline, or at its end.
+func (r *round) fullState(ctx context.Context, c *core.Change, d *delta) ([]*roomapi.Event, error) {
+	req := roomapi.StateRequest{RoomID: c.RoomID, UserID: r.req.UserID, At: roomapi.Point{Pos: r.now.Room}}
+	if len(d.timeline) > 0 && !r.req.UseStateAfter {
+		if d.prev.IsZero() {
+			return nil, nil // the timeline begins with the room
+		}
+		req.At = d.prev
+	}
+	speaks := map[string]bool{r.req.UserID: true}
+	for _, e := range d.timeline {
+		speaks[e.Sender] = true
+	}
+	var state []*roomapi.Event
+	err := r.s.engine.Source().State(ctx, &req, func(e *roomapi.Event) error {
+		if !r.lazy() || e.Type != memberType || e.StateKey == nil || speaks[*e.StateKey] {
+			state = append(state, e)
+		}
+		return nil
+	})
+	return state, err
+}
+
+// lazy reports whether members are loaded lazily.
+func (r *round) lazy() bool { return r.filter.Room.State.Lazy }
+
+const memberType = "m.room.member"

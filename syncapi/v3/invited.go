@@ -1,0 +1,50 @@
+package v3
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"hearth/internal/merr"
+	"hearth/roomserver/roomapi"
+	"hearth/syncapi/core"
+)
+
+// invited renders a room of rooms.invite or rooms.knock: its stripped state.
+// Nothing if the invite is over by now; the next answer tells what came of it.
+func (r *round) invited(ctx context.Context, c *core.Change, dst []byte) ([]byte, error) {
+	state, err := r.s.engine.Source().InviteState(ctx, &roomapi.InviteStateRequest{RoomID: c.RoomID, UserID: r.req.UserID})
+	if refused(err) {
+		return dst, nil
+	}
+	if err != nil {
+		return dst, err
+	}
+	name := "invite_state"
+	if c.Membership == core.Knock {
+		name = "knock_state"
+	}
+	o := open(dst)
+	o.key(name)
+	o.buf = append(o.buf, `{"events":`...)
+	o.buf = append(o.buf, array(state.Events)...)
+	return append(o.buf, `}}`...), nil
+}
+
+// array returns raw if it is a JSON array, else an empty one: other servers take
+// part in what an invite says.
+func array(raw json.RawMessage) []byte {
+	raw = bytes.TrimSpace(raw)
+	if len(raw) == 0 || raw[0] != '[' || !json.Valid(raw) {
+		return []byte("[]")
+	}
+	return raw
+}
+
+// refused reports whether the owner answered that there is nothing for this user.
+func refused(err error) bool {
+	var e *merr.Error
+	return errors.As(err, &e) && (e.Status == http.StatusForbidden || e.Status == http.StatusNotFound)
+}

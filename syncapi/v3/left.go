@@ -1,0 +1,56 @@
+package v3
+
+import (
+	"context"
+
+	"hearth/roomserver/roomapi"
+	"hearth/syncapi/core"
+)
+
+// left renders a room of rooms.leave: what happened until the user left. The owner
+// decides what the user may see of it.
+func (r *round) left(ctx context.Context, c *core.Change, dst []byte) ([]byte, error) {
+	req := roomapi.WindowRequest{
+		RoomID: c.RoomID, UserID: r.req.UserID, From: r.since.Room, To: r.now.Room,
+		Limit: r.filter.limit(), Filter: r.filter.timeline(), StateAfter: r.req.UseStateAfter,
+	}
+	if c.MemberPos > 0 {
+		req.To = min(req.To, c.MemberPos) // nothing after the departure
+	}
+	if r.initial || req.From >= req.To { // a room that was left earlier
+		req.From, req.Lazy = 0, r.lazy()
+	}
+	d := &delta{told: true}
+	r.s.metrics.window()
+	w, err := r.s.engine.Source().Window(ctx, &req)
+	switch {
+	case refused(err): // forgotten, or never seen from inside: it is left all the same
+	case err != nil:
+		return dst, err
+	default:
+		d = fromWindow(w)
+		d.told, d.whole = true, req.From == 0
+	}
+	departed := func(id string) (*roomapi.Event, error) {
+		e, err := r.s.engine.Source().StateEvent(ctx, &roomapi.StateEventRequest{
+			RoomID: c.RoomID, UserID: r.req.UserID, Type: memberType, StateKey: id,
+		})
+		if refused(err) {
+			return nil, nil
+		}
+		return e, err
+	}
+	if err := r.addMembers(c, d, departed); err != nil {
+		return dst, err
+	}
+	o := open(dst)
+	r.appendEvents(&o, c, d)
+	data, err := r.roomData(ctx, c.RoomID, false)
+	if err != nil {
+		return dst, err
+	}
+	if f := &r.filter.Room.AccountData; f.has(c.RoomID) {
+		o.events("account_data", false, func(dst []byte) []byte { return r.appendAccountData(dst, data, &f.eventFilter) })
+	}
+	return append(o.buf, '}'), nil
+}
