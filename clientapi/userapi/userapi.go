@@ -191,7 +191,7 @@ type Profile struct{ Fields map[string]json.RawMessage }
 // SetProfileRequest sets a field; Value nil deletes it.
 type SetProfileRequest struct {
 	UserID, Key string
-	Value       json.RawMessage
+	Value       json.RawMessage `json:",omitempty"`
 }
 
 // SetAccountDataRequest carries a piece of account data; Pos is not used.
