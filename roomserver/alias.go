@@ -185,3 +185,54 @@ func (s *Server) listAliases(ctx context.Context, req *roomapi.RoomRequest) (*ro
 	}
 	return &roomapi.AliasesResponse{Aliases: append([]string{}, aliases...)}, nil
 }
+
+// checkCanonicalAlias refuses aliases that do not point to the room, but for those
+// that its canonical alias names already ("m.room.canonical_alias"): 400 M_BAD_ALIAS.
+func checkCanonicalAlias(ctx context.Context, b *batch, d *draft) error {
+	if d.stateKey == nil || *d.stateKey != "" {
+		return nil
+	}
+	known := make(map[string]bool)
+	old, err := b.stateEvent(ctx, d.typ, "")
+	if err != nil {
+		return err
+	}
+	if old != nil {
+		for _, alias := range canonicalAliases(old.ev.Content) {
+			known[alias] = true
+		}
+	}
+	for _, alias := range canonicalAliases(d.content) {
+		if known[alias] {
+			continue
+		}
+		if _, _, err := pdu.ParseAlias(alias); err != nil {
+			return merr.InvalidParam("Invalid room alias")
+		}
+		found, err := b.s.resolveAlias(ctx, &roomapi.AliasRequest{Alias: alias})
+		if errors.Is(err, merr.NotFound("")) || err == nil && found.RoomID != b.room.id {
+			return merr.New(400, "M_BAD_ALIAS", "The room alias does not point to this room")
+		}
+		if err != nil {
+			return err
+		}
+		known[alias] = true
+	}
+	return nil
+}
+
+// canonicalAliases lists alias and alt_aliases.
+func canonicalAliases(content []byte) []string {
+	var list []string
+	if alias, ok := pdu.GetString(content, "alias"); ok && alias != "" {
+		list = append(list, alias)
+	}
+	alternatives, _ := pdu.Get(content, "alt_aliases")
+	pdu.Elements(alternatives, func(v []byte) bool {
+		if alias, ok := pdu.String(v); ok {
+			list = append(list, alias)
+		}
+		return true
+	})
+	return list
+}

@@ -11,7 +11,7 @@ import (
 
 // BenchmarkSend measures durable sends by 16 senders in 50 rooms, without HTTP.
 func BenchmarkSend(b *testing.B) {
-	f := newFixture(b, b.TempDir(), "")
+	f := newFixture(b, b.TempDir(), "", true)
 	rooms := make([]string, 50)
 	for i := range rooms {
 		rooms[i] = do(f, roomapi.Create, roomapi.CreateRequest{Creator: alice}).RoomID

@@ -31,7 +31,7 @@ func (b *batch) invite(ctx context.Context, sender string, who roomapi.Invitee, 
 		return "", merr.InvalidParam("Invalid user id")
 	}
 	if !b.s.isLocal(who.UserID) {
-		return "", merr.Forbidden("Users of other servers cannot be invited yet")
+		return "", errRemoteInvite
 	}
 	return b.setMembership(ctx, sender, who.UserID, memberContent{
 		membership: "invite", profile: who.Profile, reason: reason, isDirect: isDirect,

@@ -2,6 +2,7 @@ package roomserver
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"hearth/internal/merr"
@@ -128,7 +129,7 @@ func allowedRooms(content []byte) []string {
 func (s *Server) inOneOf(ctx context.Context, userID string, roomIDs []string) (bool, error) {
 	for _, id := range roomIDs {
 		r, h, done, err := s.view(ctx, id)
-		if merr.From(err).Is(errUnknownRoom) {
+		if errors.Is(err, errNoRoom) {
 			continue
 		}
 		if err != nil {

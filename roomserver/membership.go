@@ -9,7 +9,12 @@ import (
 	"hearth/roomserver/roomapi"
 )
 
-const memberType = "m.room.member"
+const (
+	memberType    = "m.room.member"
+	authorisedVia = "join_authorised_via_users_server"
+)
+
+var errRemoteInvite = merr.Forbidden("Users of other servers cannot be invited yet")
 
 // memberContent writes the content of an m.room.member event.
 type memberContent struct {
@@ -17,7 +22,7 @@ type memberContent struct {
 	profile      roomapi.Profile
 	reason       string
 	isDirect     bool
-	authorisedBy string // join_authorised_via_users_server
+	authorisedBy string
 }
 
 func (m memberContent) canonical() ([]byte, error) {
@@ -27,7 +32,7 @@ func (m memberContent) canonical() ([]byte, error) {
 		{"displayname", m.profile.DisplayName},
 		{"avatar_url", m.profile.AvatarURL},
 		{"reason", m.reason},
-		{"join_authorised_via_users_server", m.authorisedBy},
+		{authorisedVia, m.authorisedBy},
 	} {
 		if field.value != "" {
 			dst = append(dst, `,"`+field.key+`":`...)
@@ -80,9 +85,39 @@ func (s *Server) change(ctx context.Context, req *roomapi.MembershipRequest, f f
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, notAMember(err)
 	}
 	return resp, nil
+}
+
+// checkMember is for member events that clients send as plain state. It keeps what
+// the server decides from being decided by clients: who vouches for a restricted
+// join, and that an invite reaches the invited.
+func checkMember(ctx context.Context, b *batch, d *draft) error {
+	content, _ := pdu.Delete(d.content, authorisedVia)
+	membership, _ := pdu.GetString(content, "membership")
+	switch membership {
+	case "invite":
+		if !b.s.isLocal(*d.stateKey) {
+			return errRemoteInvite
+		}
+	case "join":
+		before, _, err := b.membership(ctx, *d.stateKey)
+		if err != nil {
+			return err
+		}
+		if before != "join" && before != "invite" && d.sender == *d.stateKey {
+			voucher, err := b.authorisedBy(ctx, d.sender)
+			if err != nil {
+				return err
+			}
+			if voucher != "" {
+				content, _ = pdu.Set(content, authorisedVia, pdu.AppendString(nil, voucher))
+			}
+		}
+	}
+	d.content = content
+	return nil
 }
 
 // mustBeJoined refuses a sender who is not in the room.

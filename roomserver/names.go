@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"hearth/internal/lru"
+	"hearth/internal/merr"
 	"hearth/roomserver/storage"
 )
 
@@ -43,10 +46,34 @@ func newNames(store *storage.Store, last int64) *names {
 	}
 }
 
+// storable reports whether a text can be stored: UTF-8 without NUL.
+func storable(s string) bool { return utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
+// usual are the types and keys that nearly every room asks for. They have numbers
+// from the start, so that looking for one that no room has used costs nothing.
+var usual = [...]string{
+	"", "m.room.create", "m.room.member", "m.room.power_levels", "m.room.join_rules", "m.room.history_visibility",
+	"m.room.guest_access", "m.room.name", "m.room.topic", "m.room.avatar", "m.room.canonical_alias", "m.room.encryption",
+	"m.room.third_party_invite", "m.room.message", "m.room.redaction",
+}
+
+// number gives numbers to the usual names.
+func (n *names) number(ctx context.Context) error {
+	for _, s := range usual {
+		if _, _, err := n.intern(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // lookup returns the number of a name that may not have one.
 func (n *names) lookup(ctx context.Context, s string) (nid int64, ok bool, err error) {
 	if nid, ok := n.known.Get(s); ok {
 		return nid, true, nil
+	}
+	if !storable(s) {
+		return 0, false, nil
 	}
 	n.mu.Lock()
 	nid, ok = n.fresh[s]
@@ -70,6 +97,9 @@ func (n *names) lookup(ctx context.Context, s string) (nid int64, ok bool, err e
 func (n *names) intern(ctx context.Context, s string) (nid int64, fresh bool, err error) {
 	if nid, ok := n.known.Get(s); ok {
 		return nid, false, nil
+	}
+	if !storable(s) {
+		return 0, false, merr.InvalidParam("A name holds a NUL or is not UTF-8")
 	}
 	nid, ok, err := n.lookup(ctx, s)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"hearth/internal/merr"
+	"hearth/internal/pdu"
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
 	"hearth/roomserver/storage"
@@ -22,9 +23,12 @@ func (s *Server) setReceipt(ctx context.Context, req *roomapi.ReceiptRequest) (*
 	if req.Kind != readReceipt && req.Kind != privateReadReceipt {
 		return nil, merr.InvalidParam("Unknown receipt type")
 	}
+	if len(req.ThreadID) > pdu.MaxIDLength || !storable(req.ThreadID) {
+		return nil, merr.InvalidParam("Invalid thread id")
+	}
 	r, h, done, err := s.view(ctx, req.RoomID)
 	if err != nil {
-		return nil, err
+		return nil, notAMember(err)
 	}
 	defer done()
 	if err := s.mustBeMember(ctx, r, h, req.UserID); err != nil {

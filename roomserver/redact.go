@@ -12,6 +12,8 @@ import (
 	"hearth/roomserver/storage"
 )
 
+const redactionType = "m.room.redaction"
+
 // redact appends a redaction and applies it.
 func (s *Server) redact(ctx context.Context, req *roomapi.RedactRequest) (*roomapi.SendResponse, error) {
 	body := map[string]string{}
@@ -25,10 +27,14 @@ func (s *Server) redact(ctx context.Context, req *roomapi.RedactRequest) (*rooma
 	if content, err = canonicalContent(content); err != nil {
 		return nil, err
 	}
-	return s.sendDraft(ctx, req.RoomID, draft{
-		typ: "m.room.redaction", sender: req.Sender, content: content, redacts: req.EventID,
+	d := draft{
+		typ: redactionType, sender: req.Sender, content: content, redacts: req.EventID,
 		device: req.DeviceID, txn: scopedTxn(req.RoomID, "redact", req.TxnID),
-	}, nil)
+	}
+	if err := checkTxn(&d); err != nil {
+		return nil, err
+	}
+	return s.sendDraft(ctx, req.RoomID, d, nil)
 }
 
 // addRedaction adds a redaction whose target is known, in this room, and whose

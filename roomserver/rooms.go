@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
@@ -42,6 +43,7 @@ type room struct {
 
 	users int           // guarded by rooms.mu; a room in use is not evicted
 	idle  *list.Element // its place in rooms.idle; nil while in use
+	size  int           // as counted in rooms.size
 }
 
 // head is the state of a room after its newest event. It is immutable.
@@ -96,10 +98,11 @@ type rooms struct {
 	mu   sync.Mutex
 	byID map[string]*room
 	idle *list.List // rooms that nobody uses, the one used last at the back
+	size int        // of the idle rooms together, in bytes
 }
 
-// maxIdle bounds how many rooms stay in memory when nobody uses them.
-const maxIdle = 2000
+// maxIdleBytes bounds the rooms that stay in memory when nobody uses them.
+const maxIdleBytes = 24 << 20
 
 func newRooms() *rooms { return &rooms{byID: make(map[string]*room), idle: list.New()} }
 
@@ -133,8 +136,7 @@ func (rs *rooms) adopt(r *room) bool {
 func (rs *rooms) use(r *room) {
 	r.users++
 	if r.idle != nil {
-		rs.idle.Remove(r.idle)
-		r.idle = nil
+		rs.wake(r)
 	}
 }
 
@@ -156,12 +158,23 @@ func (rs *rooms) release(r *room) {
 		delete(rs.byID, r.id)
 		return
 	}
-	r.idle = rs.idle.PushBack(r)
-	for rs.idle.Len() > maxIdle {
-		oldest := rs.idle.Remove(rs.idle.Front()).(*room)
-		oldest.idle = nil
+	r.idle, r.size = rs.idle.PushBack(r), r.bytes()
+	rs.size += r.size
+	for rs.size > maxIdleBytes {
+		oldest := rs.idle.Front().Value.(*room)
+		rs.wake(oldest)
 		delete(rs.byID, oldest.id)
 	}
+}
+
+// bytes is about what the room takes in memory.
+func (r *room) bytes() int { return 4096 + 40*r.committed.Load().view.Len() }
+
+// wake takes a room off the idle list. rs.mu is held.
+func (rs *rooms) wake(r *room) {
+	rs.idle.Remove(r.idle)
+	rs.size -= r.size
+	r.idle = nil
 }
 
 // lockedRoom is a room whose lock is held; only Server.lockRoom makes one.
@@ -176,7 +189,8 @@ func (lr *lockedRoom) unlock() {
 	lr.s.rooms.release(lr.room)
 }
 
-var errUnknownRoom = merr.NotFound("Unknown room")
+// errNoRoom is the cause of every answer that a room is unknown.
+var errNoRoom = errors.New("roomserver: unknown room")
 
 // lockRoom waits for the room's lock and loads the room if it is not in memory:
 // 404 if we do not know it, 503 if too many wait for it.
@@ -185,7 +199,7 @@ func (s *Server) lockRoom(ctx context.Context, id string) (*lockedRoom, error) {
 	if r.waiters.Add(1) > maxWaiters {
 		r.waiters.Add(-1)
 		s.rooms.release(r)
-		return nil, merr.Busy(0)
+		return nil, merr.Busy(time.Second)
 	}
 	select {
 	case r.lock <- struct{}{}:
@@ -226,7 +240,7 @@ func (s *Server) view(ctx context.Context, id string) (r *room, h *head, done fu
 func (s *Server) load(ctx context.Context, r *room, gen uint64) error {
 	row, err := s.store.Room(ctx, r.id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return errUnknownRoom
+		return merr.NotFound("Unknown room").WithCause(errNoRoom)
 	}
 	if err != nil {
 		return err

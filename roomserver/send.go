@@ -23,7 +23,17 @@ func (s *Server) send(ctx context.Context, req *roomapi.SendRequest) (*roomapi.S
 	if err := checkSendable(&d); err != nil {
 		return nil, err
 	}
-	return s.sendDraft(ctx, req.RoomID, d, nil)
+	return s.sendDraft(ctx, req.RoomID, d, contentChecks[req.Type])
+}
+
+// check looks at a draft against the room and may correct it.
+type check func(ctx context.Context, b *batch, d *draft) error
+
+// contentChecks are what types that the server itself relies on ask for beyond the
+// auth rules. It is never written after initialisation.
+var contentChecks = map[string]check{
+	memberType:               checkMember,
+	"m.room.canonical_alias": checkCanonicalAlias,
 }
 
 // scopedTxn puts the endpoint into the transaction id: a device may use one id
@@ -44,15 +54,28 @@ func canonicalContent(content []byte) ([]byte, error) {
 	return pdu.Canonical(content, true)
 }
 
+// maxTxn bounds a transaction id, in bytes with its scope.
+const maxTxn = 1024
+
+func checkTxn(d *draft) error {
+	if len(d.txn) > maxTxn || !storable(d.txn) || !storable(d.device) {
+		return merr.InvalidParam("Invalid transaction id")
+	}
+	return nil
+}
+
 // checkSendable refuses what no client may send through the plain send and state
-// endpoints, and content that other clients rely on and that is malformed.
+// endpoints.
 func checkSendable(d *draft) error {
+	if err := checkTxn(d); err != nil {
+		return err
+	}
 	switch d.typ {
 	case "":
 		return merr.InvalidParam("The event type is empty")
 	case "m.room.create":
 		return merr.Forbidden("m.room.create can only be sent by creating a room")
-	case "m.room.redaction":
+	case redactionType:
 		if d.stateKey != nil {
 			return merr.Forbidden("m.room.redaction is not a state event")
 		}
@@ -61,7 +84,7 @@ func checkSendable(d *draft) error {
 			return merr.BadJSON("m.room.redaction needs content.redacts")
 		}
 		d.redacts = target
-	case "m.room.member":
+	case memberType:
 		if d.stateKey == nil {
 			return merr.BadJSON("m.room.member is a state event")
 		}
@@ -69,9 +92,8 @@ func checkSendable(d *draft) error {
 	return nil
 }
 
-// sendDraft appends one event, once for each transaction id. before, if not nil,
-// may refuse it or add to the batch.
-func (s *Server) sendDraft(ctx context.Context, roomID string, d draft, before func(b *batch) error) (*roomapi.SendResponse, error) {
+// sendDraft appends one event, once for each transaction id.
+func (s *Server) sendDraft(ctx context.Context, roomID string, d draft, check check) (*roomapi.SendResponse, error) {
 	var eventID string
 	var twin *pendingTxn
 	err := s.update(ctx, roomID, func(b *batch) (err error) {
@@ -79,16 +101,17 @@ func (s *Server) sendDraft(ctx context.Context, roomID string, d draft, before f
 		if err != nil || eventID != "" || twin != nil {
 			return err
 		}
-		if before != nil {
-			if err := before(b); err != nil {
+		checked := d // a second attempt starts from what the client sent
+		if check != nil {
+			if err := check(ctx, b, &checked); err != nil {
 				return err
 			}
 		}
-		eventID, err = b.send(ctx, d)
+		eventID, err = b.send(ctx, checked)
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, notAMember(err)
 	}
 	if twin != nil { // the same request is on its way to the disk
 		if eventID, err = twin.wait(ctx); err != nil {
@@ -110,7 +133,7 @@ func (b *batch) send(ctx context.Context, d draft) (eventID string, err error) {
 			return same.ev.EventID, nil
 		}
 	}
-	if d.typ == "m.room.redaction" {
+	if d.typ == redactionType {
 		it, err := b.addRedaction(ctx, d)
 		if err != nil {
 			return "", err

@@ -101,6 +101,9 @@ func (s *Server) start(ctx context.Context) error {
 		return err
 	}
 	s.names = newNames(s.store, counters.Name)
+	if err := s.names.number(ctx); err != nil {
+		return err
+	}
 	s.roomSeq.Store(counters.Room)
 	s.snapSeq.Store(counters.Snap)
 	s.typing = newTyping(s.now, func(t *roomapi.Typing) { roomapi.TypingTopic.Publish(s.bus, t) })

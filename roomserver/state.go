@@ -2,6 +2,7 @@ package roomserver
 
 import (
 	"context"
+	"errors"
 
 	"hearth/internal/merr"
 	"hearth/roomserver/roomapi"
@@ -50,7 +51,7 @@ func (s *Server) getStateEvent(ctx context.Context, req *roomapi.StateEventReque
 
 // notAMember hides whether a room exists from those who may not read it.
 func notAMember(err error) error {
-	if merr.From(err).Is(errUnknownRoom) {
+	if errors.Is(err, errNoRoom) {
 		return merr.Forbidden("You are not in this room").WithCause(err)
 	}
 	return err

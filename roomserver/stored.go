@@ -157,7 +157,7 @@ func clientEvent(e *stored, replaced, redaction *pdu.Event) *roomapi.Event {
 	if e.nid > 0 {
 		c.Pos = e.nid
 	}
-	if ev.Type == "m.room.member" {
+	if ev.Type == memberType {
 		c.Membership, _ = pdu.GetString(ev.Content, "membership")
 	}
 	c.DeviceID, c.TxnID, _ = strings.Cut(e.origin, "\n")
@@ -176,7 +176,7 @@ func clientEvent(e *stored, replaced, redaction *pdu.Event) *roomapi.Event {
 func clientJSON(ev *pdu.Event) []byte {
 	dst := make([]byte, 0, len(ev.Content)+len(ev.Type)+len(ev.Sender)+len(ev.EventID)+140)
 	dst = append(dst, `{"content":`...)
-	if ev.Type == "m.room.redaction" && ev.Redacts != "" && !ev.Version.RedactsInContent && !hasKey(ev.Content, "redacts") {
+	if ev.Type == redactionType && ev.Redacts != "" && !ev.Version.RedactsInContent && !hasKey(ev.Content, "redacts") {
 		dst = append(dst, `{"redacts":`...)
 		dst = pdu.AppendString(dst, ev.Redacts)
 		if len(ev.Content) > 2 {
@@ -218,7 +218,7 @@ func hasKey(object []byte, key string) bool {
 // forgetMentions drops cached events whose unsigned part still shows what the
 // redacted event was.
 func (s *Server) forgetMentions(redacted *stored) {
-	if !redacted.ev.IsState() && redacted.ev.Type != "m.room.redaction" {
+	if !redacted.ev.IsState() && redacted.ev.Type != redactionType {
 		return // no other event mentions it
 	}
 	s.cache.DeleteFunc(func(_ int64, e *stored) bool {

@@ -37,7 +37,7 @@ func newTyping(now func() time.Time, publish func(*roomapi.Typing)) *typing {
 func (s *Server) setTyping(ctx context.Context, req *roomapi.TypingRequest) (*roomapi.Empty, error) {
 	r, h, done, err := s.view(ctx, req.RoomID)
 	if err != nil {
-		return nil, err
+		return nil, notAMember(err)
 	}
 	defer done()
 	if err := s.mustBeMember(ctx, r, h, req.UserID); err != nil {

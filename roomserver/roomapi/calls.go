@@ -113,8 +113,8 @@ type CreateRequest struct {
 	AliasLocalpart     string
 	Invite             []Invitee
 	InitialState       []StateEvent
-	CreationContent    json.RawMessage
-	PowerLevelOverride json.RawMessage
+	CreationContent    json.RawMessage `json:",omitempty"`
+	PowerLevelOverride json.RawMessage `json:",omitempty"`
 	IsDirect           bool
 }
 
@@ -130,7 +130,7 @@ type SendRequest struct {
 	TxnID    string // empty for state events
 	Type     string
 	StateKey *string
-	Content  json.RawMessage
+	Content  json.RawMessage `json:",omitempty"`
 	// Timestamp in milliseconds replaces origin_server_ts (application services); 0: now.
 	Timestamp int64
 }

@@ -25,16 +25,14 @@ func Append(ctx context.Context, l Loader, prev *Snapshot, newID int64, changes 
 	if err != nil {
 		return nil, err
 	}
-	net := normalize(changes)
-	n := prev.N
-	net, err = dropUnchanged(net, stack, func(from, to int64) { n += count(to) - count(from) })
+	net, added, err := dropUnchanged(normalize(changes), stack)
 	if err != nil {
 		return nil, err
 	}
 	if len(net) == 0 {
 		return prev, nil
 	}
-	next := &Snapshot{ID: newID, Seq: prev.Seq + 1, Prev: prev.ID, N: n}
+	next := &Snapshot{ID: newID, Seq: prev.Seq + 1, Prev: prev.ID, N: prev.N + added}
 	parent := 0 // index in stack: clear the trailing ones of prev.Seq, that is the lowest one of next.Seq
 	for s := prev.Seq; s > next.Seq&(next.Seq-1); s &= s - 1 {
 		parent++
@@ -49,11 +47,8 @@ func Append(ctx context.Context, l Loader, prev *Snapshot, newID int64, changes 
 		}
 		net = overlay(older, net)
 	}
-	if parent > 0 {
-		if net, err = dropUnchanged(net, stack[parent:], nil); err != nil {
-			return nil, err
-		}
-	}
+	// A key that has got back what it holds in the parent stays in the delta: to
+	// find those few would cost more than all the rest.
 	next.Parent = stack[parent].ID
 	next.Chain = append(make([]int64, 0, len(stack)-parent), next.Parent)
 	next.Chain = append(next.Chain, stack[parent].Chain...)
@@ -69,42 +64,39 @@ func count(event int64) int {
 }
 
 // dropUnchanged returns the sorted changes that differ from the state of stack,
-// which is newest first. changed, if not nil, is called for each that stays.
-func dropUnchanged(changes []Entry, stack []*Snapshot, changed func(from, to int64)) ([]Entry, error) {
+// which is newest first, and how many entries they add to it.
+func dropUnchanged(changes []Entry, stack []*Snapshot) (kept []Entry, added int, err error) {
 	old, err := lookup(stack, changes)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	kept := make([]Entry, 0, len(changes))
+	kept = make([]Entry, 0, len(changes))
 	for i, e := range changes {
-		if e.Event == old[i] {
-			continue
-		}
-		kept = append(kept, e)
-		if changed != nil {
-			changed(old[i], e.Event)
+		if e.Event != old[i] {
+			kept = append(kept, e)
+			added += count(e.Event) - count(old[i])
 		}
 	}
-	return kept, nil
+	return kept, added, nil
 }
 
 // lookup returns the events that hold the keys of wanted, which is sorted, in the
 // state of stack, which is newest first; 0 where there is none.
 func lookup(stack []*Snapshot, wanted []Entry) ([]int64, error) {
 	out := make([]int64, len(wanted))
-	open := make([]int, len(wanted)) // indices not found yet
-	for i := range open {
-		open[i] = i
+	pending := make([]int, len(wanted)) // indices not found yet
+	for i := range pending {
+		pending[i] = i
 	}
 	for _, s := range stack {
-		if len(open) == 0 {
+		if len(pending) == 0 {
 			break
 		}
-		left, err := lookupDelta(s.Delta, wanted, out, open)
+		left, err := lookupDelta(s.Delta, wanted, out, pending)
 		if err != nil {
 			return nil, fmt.Errorf("snapshot %d: %w", s.ID, err)
 		}
-		open = left
+		pending = left
 	}
 	return out, nil
 }

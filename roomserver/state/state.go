@@ -4,7 +4,7 @@
 // it. Types, state keys and events are numbers here: the ids of rows elsewhere.
 //
 // A state is stored as a [Snapshot]. Snapshots of one branch of the room's
-// history are numbered 0, 1, 2 …; number s keeps the net changes since its
+// history are numbered 0, 1, 2 …; number s keeps the sum of the changes since its
 // Fenwick parent, the ancestor with number s & (s−1). So a state is the sum of at
 // most 1 + log2(s) deltas, most deltas are one or a few entries, and the
 // ancestors that a new snapshot needs are always on its predecessor's chain. A
@@ -65,7 +65,8 @@ type Snapshot struct {
 	Chain []int64
 	// N is the number of entries of the whole state.
 	N int
-	// Delta holds the net changes since Parent, encoded; for a root, all entries.
+	// Delta holds the keys that were changed since Parent with what they hold now,
+	// encoded; for a root, all entries.
 	Delta []byte
 }
 
