@@ -34,7 +34,7 @@ func Append(ctx context.Context, l Loader, prev *Snapshot, newID int64, changes 
 	}
 	next := &Snapshot{ID: newID, Seq: prev.Seq + 1, Prev: prev.ID, N: prev.N + added}
 	parent := 0 // index in stack: clear the trailing ones of prev.Seq, that is the lowest one of next.Seq
-	for s := prev.Seq; s > next.Seq&(next.Seq-1); s &= s - 1 {
+	for s := prev.Seq; s > next.Seq&(next.Seq-1) && parent < len(stack); s &= s - 1 {
 		parent++
 	}
 	if parent >= len(stack) {
