@@ -36,7 +36,7 @@ func configure(c *pgconn.Config, schema string) {
 }
 
 // openPostgresEngine takes the lease, checks the schema and migrates it.
-func openPostgresEngine(ctx context.Context, o Options, files []migration) (e *postgres, head int64, err error) {
+func openPostgresEngine(ctx context.Context, o Options, files []migration) (*postgres, int64, error) {
 	config, err := pgconn.ParseConfig(o.URL)
 	if err != nil {
 		return nil, 0, fmt.Errorf("store: database URL: %w", err)
@@ -51,25 +51,32 @@ func openPostgresEngine(ctx context.Context, o Options, files []migration) (e *p
 	} {
 		config.RuntimeParams[name] = value
 	}
-	e = &postgres{schema: o.Component, config: config, log: o.Log}
-	defer func() {
-		if err != nil && e.w != nil {
-			e.hangUp()
-		}
-	}()
+	e := &postgres{schema: o.Component, config: config, log: o.Log}
 	if err := e.connect(ctx); err != nil {
 		return nil, 0, fmt.Errorf("store: connect to the database: %w", err)
 	}
-	if err := e.acquire(ctx); err != nil {
+	if err := e.open(ctx, o, files); err != nil {
+		e.hangUp()
 		return nil, 0, err
-	}
-	if err := migrate(&pgSchema{e: e, ctx: ctx, now: o.Now}, o.Component, files); err != nil {
-		return nil, 0, err
-	}
-	if e.readers, err = newPgPool(o.URL, o.Component, o.Readers); err != nil {
-		return nil, 0, fmt.Errorf("store: %w", err)
 	}
 	return e, e.head, nil
+}
+
+func (e *postgres) open(ctx context.Context, o Options, files []migration) error {
+	if err := e.acquire(ctx); err != nil {
+		return err
+	}
+	if err := migrate(&pgSchema{e: e, ctx: ctx, now: o.Now}, o.Component, files); err != nil {
+		return err
+	}
+	if err := e.idle(); err != nil { // the lease was long for migrating
+		return fmt.Errorf("store: renew the lease: %w", err)
+	}
+	var err error
+	if e.readers, err = newPgPool(o.URL, o.Component, o.Readers); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	return nil
 }
 
 // connect opens the writer's session and checks that its commits are durable.
@@ -84,6 +91,15 @@ func (e *postgres) connect(ctx context.Context) error {
 	err = e.one(ctx, "SELECT current_setting('synchronous_commit'), current_setting('fsync')", nil, &synchronous, &fsync)
 	if err != nil {
 		return err
+	}
+	if version, _, _ := strings.Cut(c.ParameterStatus("server_version"), "."); len(version) > 1 && version >= "14" {
+		// Without this the server notices the death of a client only after the statement
+		// that it runs, which for a migration can take long.
+		var interval string
+		err := e.one(ctx, "SELECT set_config('client_connection_check_interval', '1s', false)", nil, &interval)
+		if err != nil {
+			return err
+		}
 	}
 	if synchronous != "on" {
 		return fmt.Errorf("synchronous_commit is %q, need \"on\": commits would not be durable", synchronous)
@@ -155,7 +171,7 @@ func (e *postgres) acquire(ctx context.Context) error {
 		}
 		seen = l
 		if err == nil && l.until < l.now {
-			if err := e.evict(ctx, l.epoch); err != nil {
+			if err := e.endLockHolders(ctx); err != nil {
 				return err
 			}
 		}
@@ -167,21 +183,9 @@ func (e *postgres) acquire(ctx context.Context) error {
 	}
 }
 
-// evict raises the epoch of an expired lease, so that its holder cannot commit, and
-// ends the sessions that have the lock.
-func (e *postgres) evict(ctx context.Context, epoch int64) error {
-	var raised int64
-	err := e.one(ctx, `UPDATE writer SET epoch = epoch + 1 WHERE slot = 0 AND epoch = $1
-		AND until < (extract(epoch FROM clock_timestamp()) * 1000)::bigint RETURNING epoch`, []any{epoch}, &raised)
-	if errors.Is(err, ErrNoRows) {
-		return nil // it lives after all
-	}
-	if err != nil {
-		return fmt.Errorf("store: take over the lease: %w", err)
-	}
-	return e.endLockHolders(ctx)
-}
-
+// endLockHolders ends the sessions that have the lock. Whoever held the lease must then
+// take the lock again before it can write, and finds a higher epoch if somebody else was
+// first.
 func (e *postgres) endLockHolders(ctx context.Context) error {
 	var n int64
 	err := e.one(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_locks

@@ -47,8 +47,10 @@ func (s *pgSchema) claim() error {
 				return err
 			}
 		}
+		// Migrations may take long and nobody renews meanwhile. If this process dies, its
+		// session ends and frees the lock, whatever the row says.
 		return s.e.one(s.ctx, `UPDATE writer SET epoch = epoch + 1, holder = $1,
-			until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 10000
+			until = (extract(epoch FROM clock_timestamp()) * 1000)::bigint + 3600000
 			WHERE slot = 0 RETURNING epoch, seq`, []any{holderName()}, &s.e.epoch, &s.e.head)
 	})
 }

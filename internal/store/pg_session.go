@@ -44,13 +44,16 @@ type pgCommand struct {
 }
 
 func newPgSession(c *pgconn.PgConn) *pgSession {
-	return &pgSession{c: c, stmts: map[string]*pgStmt{}}
+	return &pgSession{c: c, stmts: map[string]*pgStmt{}, arena: newArena()}
 }
+
+// newArena is never nil, and so is no part of it: an empty value is not NULL.
+func newArena() []byte { return make([]byte, 0, 512) }
 
 // reset forgets all queued arguments. It drops buffers that one large batch made.
 func (s *pgSession) reset() {
 	if cap(s.arena) > 1<<20 {
-		s.arena = nil
+		s.arena = newArena()
 	}
 	clear(s.params)
 	s.arena, s.params, s.formats = s.arena[:0], s.params[:0], s.formats[:0]
@@ -110,8 +113,7 @@ func (s *pgSession) command(ctx context.Context, sql string, args []any) (pgComm
 		if s.arena, format, err = appendParam(s.arena, st.sd.ParamOIDs[i], v); err != nil {
 			return pgCommand{}, fmt.Errorf("$%d: %w", i+1, err)
 		}
-		// Growing the arena leaves what earlier parameters point to as it is. An empty
-		// value must not become nil, which is NULL.
+		// Growing the arena leaves what earlier parameters point to as it is.
 		s.params, s.formats = append(s.params, s.arena[at:len(s.arena):len(s.arena)]), append(s.formats, format)
 	}
 	return pgCommand{stmt: st, params: s.params[from:], formats: s.formats[from:], op: -1}, nil

@@ -38,7 +38,7 @@ const (
 )
 
 // openSQLiteEngine locks and opens the file, checks its schema and migrates it.
-func openSQLiteEngine(o Options, files []migration) (e *sqlite, head int64, err error) {
+func openSQLiteEngine(o Options, files []migration) (*sqlite, int64, error) {
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, 0, fmt.Errorf("store: %w", err)
 	}
@@ -47,26 +47,25 @@ func openSQLiteEngine(o Options, files []migration) (e *sqlite, head int64, err 
 	if err != nil {
 		return nil, 0, err
 	}
-	e = &sqlite{path: path, log: o.Log, lock: lock}
-	defer func() {
-		if err != nil {
-			e.release()
-		}
-	}()
+	e := &sqlite{path: path, log: o.Log, lock: lock, readers: newSQLitePool(path, o.Readers)}
+	if err := e.open(o, files); err != nil {
+		e.release()
+		return nil, 0, err
+	}
+	return e, e.head, nil
+}
+
+func (e *sqlite) open(o Options, files []migration) error {
 	// SQLite gives the WAL the rights of the file, so this keeps all of it private.
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(e.path, os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, 0, fmt.Errorf("store: %w", err)
+		return fmt.Errorf("store: %w", err)
 	}
 	file.Close()
-	if e.w, err = openSQLite(path, writerStatements, "cache_size=-2000"); err != nil {
-		return nil, 0, err
+	if e.w, err = openSQLite(e.path, writerStatements, "cache_size=-2000"); err != nil {
+		return err
 	}
-	if err = migrate(&sqliteSchema{e: e, now: o.Now}, o.Component, files); err != nil {
-		return nil, 0, err
-	}
-	e.readers = newSQLitePool(path, o.Readers)
-	return e, e.head, nil
+	return migrate(&sqliteSchema{e: e, now: o.Now}, o.Component, files)
 }
 
 // durable makes every commit of the writer survive a power cut and refuses to go on
@@ -212,9 +211,7 @@ func (e *sqlite) read(ctx context.Context, f func(r *Reader) error) error {
 }
 
 func (e *sqlite) close() error {
-	if e.readers != nil {
-		e.readers.close()
-	}
+	e.readers.close()
 	err := e.checkpoint("TRUNCATE")
 	e.release()
 	return err
