@@ -54,11 +54,14 @@ func (b *batch) addRedaction(ctx context.Context, d draft) (*item, error) {
 		return nil, err
 	}
 	st := &authState{ctx: ctx, b: b}
+	levels := auth.LevelsOf(b.room.version, st)
 	allowed := auth.MayRedact(it.ev, target.ev, st)
 	if st.err != nil {
 		return nil, st.err
 	}
-	if !allowed {
+	// Between servers the rule is that a server may redact what its users sent; among
+	// the users of this server, their own events or the power to redact others'.
+	if !allowed || target.ev.Sender != d.sender && levels.User(d.sender) < levels.Redact {
 		return nil, merr.Forbidden("You may not redact this event")
 	}
 	return it, b.redact(target, it)

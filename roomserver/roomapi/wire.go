@@ -99,6 +99,87 @@ func (e *Entry) ParseWire(b []byte) error {
 	return dec.Err()
 }
 
+// AppendWire appends the encoded page to dst.
+func (m *MessagesResponse) AppendWire(dst []byte) []byte {
+	enc := bus.NewEncoder(dst)
+	appendPoint(&enc, m.Start)
+	appendPoint(&enc, m.End)
+	appendEvents(&enc, m.Events)
+	appendEvents(&enc, m.State)
+	return enc.Buffer()
+}
+
+// ParseWire decodes what AppendWire wrote. It keeps nothing of b.
+func (m *MessagesResponse) ParseWire(b []byte) (err error) {
+	dec := bus.NewDecoder(b)
+	m.Start, m.End = parsePoint(&dec), parsePoint(&dec)
+	if m.Events, err = parseEvents(&dec); err != nil {
+		return err
+	}
+	m.State, err = parseEvents(&dec)
+	return err
+}
+
+// AppendWire appends the encoded answer to dst.
+func (c *ContextResponse) AppendWire(dst []byte) []byte {
+	enc := bus.NewEncoder(dst)
+	appendPoint(&enc, c.Start)
+	appendPoint(&enc, c.End)
+	appendEvent(&enc, c.Event)
+	appendEvents(&enc, c.Before)
+	appendEvents(&enc, c.After)
+	appendEvents(&enc, c.State)
+	return enc.Buffer()
+}
+
+// ParseWire decodes what AppendWire wrote. It keeps nothing of b.
+func (c *ContextResponse) ParseWire(b []byte) (err error) {
+	dec := bus.NewDecoder(b)
+	c.Start, c.End = parsePoint(&dec), parsePoint(&dec)
+	if c.Event, err = parseEvent(&dec); err != nil {
+		return err
+	}
+	for _, list := range []*[]*Event{&c.Before, &c.After, &c.State} {
+		if *list, err = parseEvents(&dec); err != nil {
+			return err
+		}
+	}
+	return dec.Err()
+}
+
+func appendPoint(enc *bus.Encoder, p Point) {
+	enc.Int(p.Ord)
+	enc.Int(p.Pos)
+}
+
+func parsePoint(dec *bus.Decoder) Point { return Point{Ord: dec.Int(), Pos: dec.Int()} }
+
+func appendEvents(enc *bus.Encoder, events []*Event) {
+	enc.Uint(uint64(len(events)))
+	for _, e := range events {
+		appendEvent(enc, e)
+	}
+}
+
+func parseEvents(dec *bus.Decoder) ([]*Event, error) {
+	n := dec.Count()
+	if n == 0 {
+		return nil, dec.Err()
+	}
+	events := make([]*Event, n)
+	for i := range events {
+		e, err := parseEvent(dec)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil {
+			return nil, bus.ErrWire
+		}
+		events[i] = e
+	}
+	return events, nil
+}
+
 func appendEvent(enc *bus.Encoder, e *Event) {
 	if e == nil {
 		enc.Bytes(nil)
