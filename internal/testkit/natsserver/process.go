@@ -27,7 +27,8 @@ func Port(srv *server.Server) int {
 	return 0
 }
 
-// Process is a NATS server in a process of its own. It is used by one goroutine.
+// Process is a NATS server in a process of its own. One goroutine controls it; URL
+// may be called by all.
 type Process struct {
 	t      testing.TB
 	binary string
@@ -97,7 +98,9 @@ func (p *Process) start() {
 		if err != nil {
 			p.t.Fatalf("the NATS server said %q", text)
 		}
-		p.port = port
+		if p.port == 0 { // never written again: URL may be called at any time
+			p.port = port
+		}
 	case <-time.After(startTimeout):
 		p.t.Fatal("the NATS server does not start")
 	}

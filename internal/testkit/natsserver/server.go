@@ -15,7 +15,8 @@ import (
 // startTimeout is how long a server may take to listen.
 const startTimeout = 10 * time.Second
 
-// Server is a NATS server in the test's process. It is used by one goroutine.
+// Server is a NATS server in the test's process. One goroutine controls it; URL may
+// be called by all.
 type Server struct {
 	t    testing.TB
 	port int
@@ -57,7 +58,10 @@ func (s *Server) start() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.srv, s.port = srv, Port(srv)
+	s.srv = srv
+	if s.port == 0 { // never written again: URL may be called at any time
+		s.port = Port(srv)
+	}
 }
 
 // New starts a server on a port of 127.0.0.1, 0 for a free one, and waits until it
