@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"hearth/internal/merr"
 )
@@ -59,8 +60,11 @@ func openEngine(ctx context.Context, o Options, files []migration) (engine, int6
 	return openSQLiteEngine(o, files)
 }
 
-// Close refuses new ops, waits until all that are queued are stored and all readers
-// are done, and gives the lease back. A second call waits for the first.
+// closeWait is how long Close waits for readers.
+const closeWait = 10 * time.Second
+
+// Close refuses new ops, waits until all that are queued are stored, waits for readers
+// for at most 10 s, and gives the lease back. A second call waits for the first.
 func (db *DB) Close() error {
 	var err error
 	db.closing.Do(func() {
@@ -69,11 +73,27 @@ func (db *DB) Close() error {
 		db.mu.Lock()
 		db.closed = true
 		db.mu.Unlock()
-		db.reading.Wait()
-		err = db.e.close()
+		if !db.readersLeave() {
+			err = errors.New("store: closed while a reader is at work")
+		}
+		err = errors.Join(err, db.e.close())
 		db.metrics.close()
 	})
 	return err
+}
+
+func (db *DB) readersLeave() bool {
+	left := make(chan struct{})
+	go func() {
+		db.reading.Wait()
+		close(left)
+	}()
+	select {
+	case <-left:
+		return true
+	case <-time.After(closeWait):
+		return false
+	}
 }
 
 // Lost returns a channel that is closed when another process took the lease: nothing

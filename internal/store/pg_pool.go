@@ -29,7 +29,19 @@ func newPgPool(url, schema string, size int) (*pgPool, error) {
 	return &pgPool{p}, nil
 }
 
-func (p *pgPool) close() { p.p.Close() }
+// close closes all connections. It does not wait for a reader that Close gave up on:
+// that one's connection is closed when it comes back.
+func (p *pgPool) close() {
+	closed := make(chan struct{})
+	go func() {
+		p.p.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(time.Second):
+	}
+}
 
 // read runs f in a read-only transaction, whose first statement takes the snapshot and
 // goes out in one round trip with the BEGIN.

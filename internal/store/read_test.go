@@ -197,3 +197,31 @@ func TestErrorOfReaderIsReturned(t *testing.T) {
 		}
 	})
 }
+
+func TestCloseWaitsForReaders(t *testing.T) {
+	storetest.Each(t, independent, func(t *testing.T, open func() *store.DB) {
+		db := open()
+		write(t, db, add("one"))
+		inside, left := make(chan struct{}), make(chan error, 1)
+		go func() {
+			left <- db.Read(context.Background(), func(r *store.Reader) error {
+				close(inside)
+				time.Sleep(100 * time.Millisecond)
+				_, err := r.Head()
+				return err
+			})
+		}()
+		<-inside
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		select {
+		case err := <-left:
+			if err != nil {
+				t.Errorf("the reader: %v", err)
+			}
+		default:
+			t.Error("Close did not wait for the reader")
+		}
+	})
+}

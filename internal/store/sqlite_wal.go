@@ -16,8 +16,8 @@ const (
 	walHardLimit = 64 << 20 / pageSize
 	// freePages is how many free pages the file may keep for reuse.
 	freePages = 1024
-	// vacuumStep bounds the pages that are given back at a time.
-	vacuumStep = 256
+	// vacuumStep bounds the pages that are given back at a time: 4 MiB.
+	vacuumStep = 1024
 )
 
 type walState struct {
@@ -60,7 +60,12 @@ func (e *sqlite) idle() error {
 		return err
 	}
 	if free > freePages {
-		if err := e.w.script(fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumStep)); err != nil {
+		// Each step of the statement gives one page back.
+		rows, err := e.w.query(context.Background(), fmt.Sprintf("PRAGMA incremental_vacuum(%d)", vacuumStep), nil)
+		if err == nil {
+			_, err = drain(rows)
+		}
+		if err != nil {
 			return err
 		}
 		return e.checkpoint("PASSIVE") // and come again for the next step

@@ -23,6 +23,8 @@ const (
 	// reviveTimeout and reviveBackoff bound the tries to get a lost session back.
 	reviveTimeout = 5 * time.Second
 	reviveBackoff = 2 * time.Second
+	// warnPeriod is how often the log is told of trouble that lasts.
+	warnPeriod = 10 * time.Second
 )
 
 // writer is the one goroutine that writes. It commits whatever queued up during its
@@ -37,7 +39,9 @@ type writer struct {
 	head    atomic.Int64
 	lost    chan struct{}
 	stopped chan struct{}
-	current []*entry // the batch at work
+	// Both belong to the writer goroutine.
+	current []*entry  // the batch at work
+	warned  time.Time // when trouble was last logged
 
 	ops, failed atomic.Uint64
 }
@@ -131,7 +135,7 @@ func (w *writer) chained(ops []*entry) bool {
 		}
 		w.finish(e, err)
 	}
-	return w.survive(f)
+	return f.scope == scopeOp || w.survive(f)
 }
 
 // attempt runs ops as one transaction. It returns how many of them it ran: fewer than
@@ -225,17 +229,18 @@ func (w *writer) finish(e *entry, err error) {
 	e.done(w, err)
 }
 
-// survive does what err asks for, be it from a batch or from housekeeping.
+// survive does what err asks for, be it a batch's fault or from housekeeping.
 func (w *writer) survive(err error) bool {
 	if err == nil {
 		return true
 	}
 	f := asFault(err)
 	switch f.scope {
-	case scopeOp: // an op's own, or housekeeping that will be tried again
-		return true
-	case scopeBatch:
-		w.log.WithError(f.err).Warn("the database is in trouble")
+	case scopeOp, scopeBatch: // the next batch or the next housekeeping tries again
+		if time.Since(w.warned) > warnPeriod {
+			w.warned = time.Now()
+			w.log.WithError(f.err).Warn("the database is in trouble")
+		}
 		return true
 	case scopeLease:
 		w.lose(f)
