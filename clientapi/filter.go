@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"hearth/clientapi/userapi"
@@ -120,7 +121,7 @@ func (s *Server) resolveFilter(ctx context.Context, user, text string) (json.Raw
 	}
 	if !strings.HasPrefix(text, "{") {
 		definition, err := s.storedFilter(ctx, user, text)
-		if merr.From(err).Is(merr.NotFound("")) {
+		if errors.Is(err, merr.NotFound("")) {
 			return nil, merr.InvalidParam("Unknown filter id")
 		}
 		return definition, err
