@@ -15,8 +15,7 @@ const (
 // with our prefix that is no key is a problem: a typing error there would else be
 // silent. HEARTH_TEST_ and HEARTH_BENCH_ belong to the tests.
 func (l *loader) readEnv(environ []string) {
-	slices.Sort(environ)
-	for _, entry := range environ {
+	for _, entry := range slices.Sorted(slices.Values(environ)) {
 		name, value, _ := strings.Cut(entry, "=")
 		if !strings.HasPrefix(name, envPrefix) || strings.HasPrefix(name, "HEARTH_TEST_") ||
 			strings.HasPrefix(name, "HEARTH_BENCH_") {

@@ -14,15 +14,18 @@ const maxFile = 1 << 20
 
 // Load reads the file, then the environment of the process, and checks the result.
 // What is wrong with them is a Problems error.
-func Load(path string) (*Config, error) {
+func Load(path string) (*Config, error) { return LoadWith(path, os.Environ()) }
+
+// LoadWith is Load with another environment, in the form of os.Environ.
+func LoadWith(path string, environ []string) (*Config, error) {
 	src, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, src, os.Environ())
+	return Parse(path, src, environ)
 }
 
-// Parse is Load of a file that is in memory. environ has the form of os.Environ.
+// Parse is LoadWith of a file that is in memory; name is for messages.
 func Parse(name string, src []byte, environ []string) (*Config, error) {
 	l := &loader{name: name, config: Defaults(), origins: map[string]origin{}}
 	l.fields = fields(l.config)

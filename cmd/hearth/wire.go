@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"net"
+	"strings"
+
+	"github.com/sirupsen/logrus"
+
+	"hearth/clientapi"
+	"hearth/federationapi"
+	"hearth/roomserver"
+	"hearth/syncapi"
+)
+
+// builder makes one component and leaves its handlers in the app.
+type builder struct {
+	name  string
+	build func(ctx context.Context, a *app, log *logrus.Entry) (component, error)
+}
+
+// builders lists the components in the order in which they start; they end in the
+// other.
+func builders() []builder {
+	return []builder{
+		{"roomserver", buildRoomserver},
+		{"federationapi", buildFederationAPI},
+		{"clientapi", buildClientAPI},
+		{"syncapi", buildSyncAPI},
+	}
+}
+
+func buildRoomserver(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
+	c := a.opts.config
+	return roomserver.New(ctx, roomserver.Deps{
+		Bus: a.bus, ServerName: c.ServerName, Key: a.key, DataDir: a.dataDir, DatabaseURL: c.Database.URL,
+		Log: log, Metrics: a.metrics, Now: a.opts.now,
+	})
+}
+
+func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
+	s, err := federationapi.New(ctx, federationapi.Deps{
+		Bus: a.bus, ServerName: a.opts.config.ServerName, Key: a.key, Version: version(),
+		Log: log, Metrics: a.metrics, Now: a.opts.now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.handlers["federation"] = s.Handler()
+	return s, nil
+}
+
+func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
+	c := a.opts.config
+	s, err := clientapi.New(ctx, clientapi.Deps{
+		Bus: a.bus, ServerName: c.ServerName, DataDir: a.dataDir, DatabaseURL: c.Database.URL,
+		Log: log, Metrics: a.metrics, Now: a.opts.now,
+		RegistrationMode: c.Registration.Mode, SharedSecret: c.Registration.SharedSecret,
+		MinPasswordLength: c.Registration.MinPasswordLength, PublicBaseURL: a.publicURL(),
+		AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
+		MaxUpload: int64(c.Media.MaxUpload),
+	})
+	if err != nil {
+		return nil, err
+	}
+	a.handlers["client"], a.handlers["admin"] = s.ClientHandler(), s.AdminHandler()
+	return s, nil
+}
+
+func buildSyncAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
+	return syncapi.New(ctx, syncapi.Deps{
+		Bus: a.bus, ServerName: a.opts.config.ServerName, Log: log, Metrics: a.metrics, Now: a.opts.now,
+	})
+}
+
+// publicURL is what clients are told by discovery: only localhost is where we think
+// it is, any other name may be behind a proxy.
+func (a *app) publicURL() string {
+	c := a.opts.config
+	host, _, _ := strings.Cut(c.ServerName, ":")
+	if c.PublicBaseURL == "" && host == "localhost" && a.address("client") != "" {
+		return a.localURL()
+	}
+	return c.PublicBaseURL
+}
+
+// clientURL is the URL to give to a client.
+func (a *app) clientURL() string {
+	if url := a.publicURL(); url != "" {
+		return url
+	}
+	return a.localURL()
+}
+
+// localURL is the client listener as this machine sees it.
+func (a *app) localURL() string {
+	scheme := "http"
+	if a.opts.config.Listeners.Client.TLSCert != "" {
+		scheme = "https"
+	}
+	_, port, err := net.SplitHostPort(a.address("client"))
+	if err != nil {
+		return ""
+	}
+	return scheme + "://" + net.JoinHostPort("localhost", port)
+}
