@@ -9,6 +9,7 @@ package syncapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -57,15 +58,20 @@ func New(_ context.Context, d Deps) (*Server, error) {
 func (s *Server) Ready() <-chan struct{} { return s.ready }
 
 // Run waits for the owners, follows their logs and answers syncs until ctx ends.
-// Then long-polls get their answers at once. It is called once.
+// Then long-polls get their answers at once. It fails if a log does not continue
+// where it was read to, because an owner's database was put back to an older state:
+// the process must start anew. It is called once.
 func (s *Server) Run(ctx context.Context) error {
-	views, err := s.follow(ctx)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	views, err := s.follow(ctx, cancel)
 	if err != nil {
 		return err
 	}
 	defer views.wait()
+	defer cancel(nil)
 	if views.service == nil {
-		return nil // ctx ended while waiting
+		return broken(ctx)
 	}
 	if err := bus.HandleStream(s.deps.Bus, viewapi.Sync, views.service.Sync); err != nil {
 		return fmt.Errorf("syncapi: register calls: %w", err)
@@ -74,6 +80,14 @@ func (s *Server) Run(ctx context.Context) error {
 	s.deps.Log.Info("syncapi: answering")
 	<-ctx.Done()
 	views.service.Stop()
+	return broken(ctx)
+}
+
+// broken returns why ctx ended if that was not a wish.
+func broken(ctx context.Context) error {
+	if err := context.Cause(ctx); errors.Is(err, bus.ErrLog) {
+		return err
+	}
 	return nil
 }
 
@@ -118,7 +132,7 @@ func (v *views) wait() {
 
 // follow starts the followers and returns when the views have caught up with where
 // the logs ended, or when ctx ends.
-func (s *Server) follow(ctx context.Context) (*views, error) {
+func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*views, error) {
 	v := &views{work: new(sync.WaitGroup)}
 	rooms, users, ok := s.heads(ctx)
 	if !ok {
@@ -140,13 +154,13 @@ func (s *Server) follow(ctx context.Context) (*views, error) {
 		return v, fmt.Errorf("syncapi: subscribe to typing: %w", err)
 	}
 	v.work.Go(func() {
-		s.keepFollowing(ctx, "room log", func() error {
+		s.keepFollowing(ctx, fail, "room log", func() error {
 			after, _ := engine.Cursors()
 			return bus.Follow(ctx, s.deps.Bus, roomapi.Log, after, engine.ApplyRooms)
 		})
 	})
 	v.work.Go(func() {
-		s.keepFollowing(ctx, "user log", func() error {
+		s.keepFollowing(ctx, fail, "user log", func() error {
 			_, after := engine.Cursors()
 			return bus.Follow(ctx, s.deps.Bus, userapi.Log, after, engine.ApplyUsers)
 		})
@@ -187,9 +201,14 @@ func (s *Server) heads(ctx context.Context) (rooms, users int64, ok bool) {
 }
 
 // keepFollowing runs follow, which ends only by an error, until ctx ends.
-func (s *Server) keepFollowing(ctx context.Context, name string, follow func() error) {
+func (s *Server) keepFollowing(ctx context.Context, fail context.CancelCauseFunc, name string, follow func() error) {
 	for ctx.Err() == nil {
-		if err := follow(); ctx.Err() == nil {
+		err := follow()
+		if errors.Is(err, bus.ErrLog) {
+			fail(fmt.Errorf("syncapi: the %s was put back to an older state, start again: %w", name, err))
+			return
+		}
+		if ctx.Err() == nil {
 			s.deps.Log.WithError(err).Warnf("syncapi: following the %s again", name)
 			sleep(ctx, maxBackOff)
 		}

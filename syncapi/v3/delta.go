@@ -31,7 +31,10 @@ func (r *round) delta(ctx context.Context, c *core.Change) (*delta, error) {
 			return d, r.summarize(ctx, c, d)
 		}
 	}
-	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.since.Room, NoState: r.full})
+	// Without Lazy the state between has all members that changed, known or not, as
+	// it must. Only a room that may turn out to be new could have far more.
+	lazy := c.Newly != core.No && r.lazy()
+	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.since.Room, NoState: r.full, Lazy: lazy})
 	if err != nil || w == nil {
 		return nil, err
 	}

@@ -12,13 +12,16 @@ import (
 func (r *round) left(ctx context.Context, c *core.Change, dst []byte) ([]byte, error) {
 	req := roomapi.WindowRequest{
 		RoomID: c.RoomID, UserID: r.req.UserID, From: r.since.Room, To: r.now.Room,
-		Limit: r.filter.limit(), Filter: r.filter.timeline(), StateAfter: r.req.UseStateAfter,
+		Limit: r.filter.limit(), Filter: r.filter.timeline(), StateAfter: r.req.UseStateAfter, Lazy: r.lazy(),
+	}
+	if !r.filter.Room.Timeline.has(c.RoomID) {
+		req.Limit = 0
 	}
 	if c.MemberPos > 0 {
 		req.To = min(req.To, c.MemberPos) // nothing after the departure
 	}
 	if r.initial || req.From >= req.To { // a room that was left earlier
-		req.From, req.Lazy = 0, r.lazy()
+		req.From = 0
 	}
 	d := &delta{told: true}
 	r.s.metrics.window()
