@@ -76,11 +76,12 @@ type Bus struct {
 	closing  sync.Once
 	closed   atomic.Bool
 
-	endpoints sync.Map // subject → *endpoint
-	localLogs sync.Map // log name → its read function
-	active    atomic.Int64
+	endpoints sync.Map     // subject → *endpoint
+	localLogs sync.Map     // log name → its read function
+	active    atomic.Int64 // handlers that run, local ones too
 	calls     callTable
 	flights   flightTable
+	buffers   sync.Pool     // of *buffer
 	epoch     atomic.Uint64 // counts reconnects
 	mu        sync.Mutex    // guards the three below
 	subs      []*nats.Subscription

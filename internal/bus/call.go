@@ -125,7 +125,7 @@ func Handle[Req, Resp any](b *Bus, c Call[Req, Resp], h func(context.Context, *R
 		if resp == nil {
 			resp = new(Resp)
 		}
-		buf := getBuffer()
+		buf := b.buffer()
 		defer buf.release()
 		if buf.b, err = appendValue(append(buf.b, kindOK), resp); err != nil {
 			e.fail(ctx, f, err)

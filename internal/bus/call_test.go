@@ -3,9 +3,7 @@ package bus
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
-	"reflect"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -70,81 +68,6 @@ func TestCallCarriesRequestAnswerTraceAndDeadline(t *testing.T) {
 		if d := time.Duration(left.Load()); d > time.Second {
 			t.Fatalf("handler had %v, want the caller's deadline", d)
 		}
-	})
-}
-
-func TestErrorsKeepAllFields(t *testing.T) {
-	full := merr.New(418, "M_TEA", "Pot: ü \"x\"\n").With("soft", true).With("n", "1")
-	full.Temporary, full.RetryAfter = true, 1500*time.Millisecond
-	for name, c := range map[string]struct{ give, want error }{
-		"Full":     {full, full},
-		"Wrapped":  {fmt.Errorf("while: %w", merr.Forbidden("no")), merr.Forbidden("no")},
-		"Plain":    {errors.New("secret"), merr.Internal(nil)},
-		"Huge":     {merr.BadJSON("%s", strings.Repeat("x", 2000)), merr.BadJSON("%s", strings.Repeat("x", 2000))},
-		"NotJSON":  {merr.NotFound("x").With("f", func() {}), merr.NotFound("x")},
-		"NoStatus": {&merr.Error{Code: "M_X"}, merr.Internal(nil)},
-	} {
-		t.Run(name, func(t *testing.T) {
-			overNATS(t, defaults(), func(t *testing.T, p pair) {
-				must(t, Handle(p.owner, echo, func(context.Context, *ask) (*reply, error) { return nil, c.give }))
-				_, err := echo.Do(context.Background(), p.caller, &ask{})
-				var got, want *merr.Error
-				if !errors.As(err, &got) || !errors.As(c.want, &want) {
-					t.Fatalf("got %v", err)
-				}
-				if got.Code != want.Code || got.Message != want.Message || got.Status != want.Status || got.Temporary != want.Temporary ||
-					got.RetryAfter != want.RetryAfter || !reflect.DeepEqual(got.Extra, want.Extra) {
-					t.Fatalf("got %#v, want %#v", got, want)
-				}
-			})
-		})
-	}
-}
-
-func TestErrorWithHugeExtraStillArrives(t *testing.T) {
-	overNATS(t, defaults(), func(t *testing.T, p pair) {
-		must(t, Handle(p.owner, echo, func(context.Context, *ask) (*reply, error) {
-			return nil, merr.Forbidden("no").With("big", strings.Repeat("x", 2<<20))
-		}))
-		_, err := echo.Do(context.Background(), p.caller, &ask{})
-		if !errors.Is(err, merr.Forbidden("")) {
-			t.Fatalf("got %v", err)
-		}
-	})
-}
-
-func TestHandlerErrorKeepsItsCauseLocally(t *testing.T) {
-	b := open(t, Options{Local: true}, defaults())
-	cause := errors.New("cause")
-	must(t, Handle(b, echo, func(context.Context, *ask) (*reply, error) { return nil, cause }))
-	_, err := echo.Do(context.Background(), b, &ask{})
-	if !errors.Is(err, cause) || status(err) != 500 {
-		t.Fatalf("got %v", err)
-	}
-}
-
-func status(err error) int {
-	var e *merr.Error
-	if !errors.As(err, &e) {
-		return 0
-	}
-	return e.Status
-}
-
-func TestPanicBecomesInternalError(t *testing.T) {
-	each(t, defaults(), func(t *testing.T, p pair) {
-		must(t, Handle(p.owner, echo, func(_ context.Context, a *ask) (*reply, error) {
-			if a.N == 0 {
-				panic("boom")
-			}
-			return &reply{}, nil
-		}))
-		_, err := echo.Do(context.Background(), p.caller, &ask{})
-		if status(err) != http.StatusInternalServerError {
-			t.Fatalf("got %v", err)
-		}
-		_, err = echo.Do(context.Background(), p.caller, &ask{N: 1})
-		must(t, err)
 	})
 }
 
@@ -339,68 +262,6 @@ func TestLongCallLivesAndDeadHandlerIsNoticed(t *testing.T) {
 		defer within(t, 3*p.caller.tune.silence)()
 		_, err = Call[ask, reply]{Subject: "test.dead"}.Do(context.Background(), p.caller, &ask{})
 		if status(err) != 503 {
-			t.Fatalf("got %v", err)
-		}
-	})
-}
-
-func TestVanishedCallerEndsTheHandler(t *testing.T) {
-	url := natsURL(t)
-	owner := open(t, Options{URLs: []string{url}}, quick())
-	caller := open(t, Options{URLs: []string{url}}, quick())
-	began, over := waiting(t, owner)
-	go func() { _, _ = echo.Do(context.Background(), caller, &ask{}) }()
-	<-began
-	caller.nc.Close() // as if killed: no cancellation is sent
-	defer within(t, time.Second)()
-	<-over
-}
-
-func TestCloseLetsHandlersFinish(t *testing.T) {
-	url := natsURL(t)
-	owner := open(t, Options{URLs: []string{url}}, quick())
-	caller := open(t, Options{URLs: []string{url}}, quick())
-	began := make(chan struct{})
-	must(t, Handle(owner, echo, func(ctx context.Context, _ *ask) (*reply, error) {
-		close(began)
-		time.Sleep(300 * time.Millisecond)
-		return &reply{Text: "done"}, ctx.Err()
-	}))
-	result := make(chan error, 1)
-	go func() {
-		got, err := echo.Do(context.Background(), caller, &ask{})
-		if err == nil && got.Text != "done" {
-			err = fmt.Errorf("got %+v", got)
-		}
-		result <- err
-	}()
-	<-began
-	owner.Close()
-	must(t, <-result)
-	if _, err := echo.Do(context.Background(), caller, &ask{}); status(err) != 503 {
-		t.Fatalf("after close: %v", err)
-	}
-	if _, err := echo.Do(context.Background(), owner, &ask{}); status(err) != 503 {
-		t.Fatalf("on the closed bus: %v", err)
-	}
-	if err := Handle(owner, Call[ask, reply]{Subject: "late"}, func(context.Context, *ask) (*reply, error) { return nil, nil }); err == nil {
-		t.Fatal("a closed bus took a handler")
-	}
-	owner.Close()
-}
-
-func TestCloseEndsStubbornHandlersAfterGrace(t *testing.T) {
-	tune := quick()
-	tune.grace = 100 * time.Millisecond
-	overNATS(t, tune, func(t *testing.T, p pair) {
-		began, over := waiting(t, p.owner)
-		result := make(chan error, 1)
-		go func() { _, err := echo.Do(context.Background(), p.caller, &ask{}); result <- err }()
-		<-began
-		defer within(t, 2*time.Second)()
-		p.owner.Close()
-		<-over
-		if err := <-result; status(err) != 503 {
 			t.Fatalf("got %v", err)
 		}
 	})

@@ -43,20 +43,25 @@ func parseValue[T any](data []byte) (v *T, err error) {
 	return v, nil
 }
 
-// buffer is a reusable buffer for outgoing messages: NATS copies what it sends.
-type buffer struct{ b []byte }
+// buffer is a reusable buffer for an outgoing message: NATS copies what it sends.
+type buffer struct {
+	b    []byte
+	pool *sync.Pool
+}
 
 // keepBuffer is the greatest buffer that is kept for reuse, in bytes.
 const keepBuffer = 64 << 10
 
-// pool is not state: it holds nothing that anybody could observe.
-var pool = sync.Pool{New: func() any { return &buffer{b: make([]byte, 0, 1024)} }}
-
-func getBuffer() *buffer { return pool.Get().(*buffer) }
+func (b *Bus) buffer() *buffer {
+	if buf, ok := b.buffers.Get().(*buffer); ok {
+		return buf
+	}
+	return &buffer{b: make([]byte, 0, 1024), pool: &b.buffers}
+}
 
 func (b *buffer) release() {
 	if cap(b.b) <= keepBuffer {
 		b.b = b.b[:0]
-		pool.Put(b)
+		b.pool.Put(b)
 	}
 }

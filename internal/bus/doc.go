@@ -37,9 +37,9 @@
 // in progress and new ones fail with 503 at once, Follow goes on when it is back.
 // While a handler runs, its process sends a sign of life every 2 s and the caller
 // answers it; who hears nothing for 5 s takes the other side for dead: the caller
-// gets a 503, the handler's context ends. A killed process is noticed within about
-// 2 s, because nobody listens on its subjects any more. So a call may take minutes
-// and still fail fast.
+// gets a 503, the handler's context ends. That a caller was killed is noticed with
+// the next sign of life, because nobody listens for it any more. So a call may take
+// minutes and still fail fast.
 //
 // # Bounds
 //

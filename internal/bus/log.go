@@ -72,7 +72,7 @@ func (p *Publisher[E]) announce() {
 // is lost, followers read through ServeLog. It keeps nothing of e.
 func (p *Publisher[E]) Publish(pos int64, e *E) {
 	b := p.bus
-	buf := getBuffer()
+	buf := b.buffer()
 	defer buf.release()
 	head := NewEncoder(append(buf.b, logEntry))
 	head.Uint(uint64(pos))
@@ -156,18 +156,17 @@ func ServeLog[E any](b *Bus, l Log[E], read func(ctx context.Context, after int6
 func appendPage[E any](entries []Positioned[E], head int64) ([]byte, error) {
 	page := NewEncoder(nil)
 	page.Int(head)
-	body := getBuffer()
-	defer body.release()
+	var body []byte
 	for i, e := range entries {
 		var err error
-		if body.b, err = appendValue(body.b[:0], e.Entry); err != nil {
+		if body, err = appendValue(body[:0], e.Entry); err != nil {
 			return nil, fmt.Errorf("entry %d: %w", e.Pos, err)
 		}
-		if i > 0 && len(page.Buffer())+len(body.b) > pageSize {
+		if i > 0 && len(page.Buffer())+len(body) > pageSize {
 			break
 		}
 		page.Int(e.Pos)
-		page.Bytes(body.b)
+		page.Bytes(body)
 	}
 	return page.Buffer(), nil
 }

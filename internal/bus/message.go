@@ -70,7 +70,7 @@ func parseRequest(data []byte) (request, []byte, error) {
 // the caller releases.
 func encodeRequest[Req any](ctx context.Context, b *Bus, subject string, req *Req) (*buffer, *merr.Error) {
 	deadline, _ := ctx.Deadline()
-	buf := getBuffer()
+	buf := b.buffer()
 	buf.b = request{timeout: time.Until(deadline), trace: Trace(ctx)}.append(buf.b)
 	var err error
 	if buf.b, err = appendValue(buf.b, req); err != nil {

@@ -233,7 +233,7 @@ func (s *sender) sendChunk(ctx context.Context, chunk []byte) error {
 		return ended(ctx)
 	}
 	s.sent++
-	buf := getBuffer()
+	buf := s.bus.buffer()
 	defer buf.release()
 	e := NewEncoder(append(buf.b, kindChunk))
 	e.Uint(s.sent)

@@ -19,7 +19,7 @@ const (
 // Publish sends m to all subscribers of all processes, this one too. It never
 // blocks on them, and m is lost if there is no connection now.
 func (t Topic[M]) Publish(b *Bus, m *M) {
-	buf := getBuffer()
+	buf := b.buffer()
 	defer buf.release()
 	var err error
 	if buf.b, err = appendValue(buf.b, m); err == nil {
