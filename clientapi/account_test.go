@@ -312,7 +312,7 @@ func TestRateLimits(t *testing.T) {
 	for i := range 2 * maxBuckets {
 		_ = s.limits.send.take(fmt.Sprint(i))
 	}
-	if n := s.limits.send.buckets.order.Len(); n > maxBuckets {
+	if n := s.limits.send.buckets.Len(); n > maxBuckets {
 		t.Errorf("%d buckets", n)
 	}
 }

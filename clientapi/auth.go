@@ -9,6 +9,7 @@ import (
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
+	"hearth/internal/lru"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 )
@@ -52,7 +53,7 @@ func bearer(r *matrixhttp.Request) string {
 type tokenCache struct {
 	bus     *bus.Bus
 	now     func() time.Time
-	entries *lru[[sha256.Size]byte, cachedToken]
+	entries *lru.Cache[[sha256.Size]byte, cachedToken]
 	// revocations counts them, so that an answer which a revocation has overtaken
 	// is not remembered.
 	revocations atomic.Uint64
@@ -64,22 +65,22 @@ type cachedToken struct {
 }
 
 func newTokenCache(b *bus.Bus, now func() time.Time) *tokenCache {
-	return &tokenCache{bus: b, now: now, entries: newLRU[[sha256.Size]byte, cachedToken](maxCachedTokens)}
+	return &tokenCache{bus: b, now: now, entries: lru.New[[sha256.Size]byte, cachedToken](maxCachedTokens, nil)}
 }
 
 func (c *tokenCache) identity(ctx context.Context, hash [sha256.Size]byte) (userapi.Identity, error) {
 	now := c.now()
-	if e, ok := c.entries.get(hash); ok && now.Before(e.until) && e.until.Sub(now) <= tokenTTL {
+	if e, ok := c.entries.Get(hash); ok && now.Before(e.until) && e.until.Sub(now) <= tokenTTL {
 		return e.id, nil
 	}
 	before := c.revocations.Load()
 	id, err := userapi.Authenticate.Do(ctx, c.bus, &userapi.AuthenticateRequest{Token: hash[:]})
 	if err != nil {
-		c.entries.delete(hash)
+		c.entries.Delete(hash)
 		return userapi.Identity{}, err
 	}
 	if c.revocations.Load() == before {
-		c.entries.put(hash, cachedToken{*id, now.Add(tokenTTL)})
+		c.entries.Put(hash, cachedToken{*id, now.Add(tokenTTL)})
 	}
 	return *id, nil
 }
@@ -89,7 +90,7 @@ func (c *tokenCache) revoke(gone *userapi.Revoked) {
 	c.revocations.Add(1)
 	for _, hash := range gone.Tokens {
 		if len(hash) == sha256.Size {
-			c.entries.delete([sha256.Size]byte(hash))
+			c.entries.Delete([sha256.Size]byte(hash))
 		}
 	}
 }

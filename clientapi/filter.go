@@ -100,7 +100,7 @@ func (s *Server) storedFilter(ctx context.Context, user, id string) (json.RawMes
 		return nil, merr.NotFound("Filter not found")
 	}
 	key := filterKey{user, id}
-	if definition, ok := s.filters.get(key); ok {
+	if definition, ok := s.filters.Get(key); ok {
 		return definition, nil
 	}
 	answer, err := userapi.GetFilter.Do(ctx, s.bus, &userapi.FilterRequest{UserID: user, FilterID: id})
@@ -108,7 +108,7 @@ func (s *Server) storedFilter(ctx context.Context, user, id string) (json.RawMes
 		return nil, err
 	}
 	if len(answer.Filter) <= maxCachedFilter {
-		s.filters.put(key, answer.Filter)
+		s.filters.Put(key, answer.Filter)
 	}
 	return answer.Filter, nil
 }

@@ -2,8 +2,10 @@ package clientapi
 
 import (
 	"net/netip"
+	"sync"
 	"time"
 
+	"hearth/internal/lru"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 )
@@ -33,16 +35,17 @@ type limit struct {
 	now     func() time.Time
 	burst   float64
 	every   time.Duration // one more request
-	buckets *lru[string, bucket]
+	buckets *lru.Cache[string, *bucket]
 }
 
 type bucket struct {
+	mu   sync.Mutex // guards the rest
 	left float64
 	at   time.Time
 }
 
 func newLimit(now func() time.Time, burst int, every time.Duration) *limit {
-	return &limit{now, float64(burst), every, newLRU[string, bucket](maxBuckets)}
+	return &limit{now, float64(burst), every, lru.New[string, *bucket](maxBuckets, nil)}
 }
 
 // take uses one request of key up, or returns M_LIMIT_EXCEEDED.
@@ -50,23 +53,18 @@ func (l *limit) take(key string) error {
 	if l == nil {
 		return nil
 	}
-	var err error
-	l.buckets.update(key, func(b bucket, ok bool) bucket {
-		now := l.now()
-		if !ok {
-			b = bucket{l.burst, now}
-		}
-		// A clock that was set back adds nothing.
-		b.left = min(l.burst, b.left+max(0, float64(now.Sub(b.at))/float64(l.every)))
-		b.at = now
-		if b.left < 1 {
-			err = merr.LimitExceeded(time.Duration((1 - b.left) * float64(l.every)))
-			return b
-		}
-		b.left--
-		return b
-	})
-	return err
+	now := l.now()
+	b := l.buckets.GetOrPut(key, &bucket{left: l.burst, at: now})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	// A clock that was set back adds nothing.
+	b.left = min(l.burst, b.left+max(0, float64(now.Sub(b.at))/float64(l.every)))
+	b.at = now
+	if b.left < 1 {
+		return merr.LimitExceeded(time.Duration((1 - b.left) * float64(l.every)))
+	}
+	b.left--
+	return nil
 }
 
 // address is the network address that a request is counted under: one host, or for

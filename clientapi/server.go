@@ -20,6 +20,7 @@ import (
 	"hearth/clientapi/account"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
+	"hearth/internal/lru"
 	"hearth/internal/matrixhttp"
 )
 
@@ -56,7 +57,7 @@ type Server struct {
 	options    Deps
 	store      *account.Store
 	tokens     *tokenCache
-	filters    *lru[filterKey, []byte]
+	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
 	nonces     *nonces
 	client     *matrixhttp.Mux
@@ -91,7 +92,7 @@ func newGateway(d Deps) (*Server, error) {
 	s := &Server{
 		bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
 		tokens:  newTokenCache(d.Bus, d.Now),
-		filters: newLRU[filterKey, []byte](maxCachedFilters),
+		filters: lru.New[filterKey, []byte](maxCachedFilters, nil),
 		limits:  newLimits(d.RateLimits, d.Now),
 		nonces:  newNonces(d.Now),
 	}
