@@ -22,7 +22,8 @@ type draft struct {
 	redacts  string
 	ts       int64  // milliseconds; 0: now
 	device   string // scope of txn
-	txn      string
+	txn      string // with its endpoint, by scopedTxn
+	givenTxn string // as the device gave it
 	// authorisedBy is the server that must have signed a restricted join; ours, if set.
 	authorisedBy string
 }
@@ -48,6 +49,7 @@ type item struct {
 	key      state.Key
 	auth     []*stored
 	member   *storage.Member
+	relation *storage.Relation
 	replaced *stored
 	device   string
 	txn      string
@@ -166,7 +168,7 @@ func (b *batch) build(ctx context.Context, d draft) (*item, error) {
 		t.OriginServerTS = b.s.now().UnixMilli()
 	}
 	it := &item{stored: &stored{gen: 1}, device: d.device, txn: d.txn}
-	it.origin = storage.PackOrigin(d.device, d.txn)
+	it.origin = storage.PackOrigin(d.device, d.givenTxn)
 	for _, key := range auth.Select(v, d.typ, d.sender, d.stateKey, d.content) {
 		e, err := b.stateEvent(ctx, key.Type, key.StateKey)
 		if err != nil {
@@ -231,7 +233,7 @@ func (b *batch) place(ctx context.Context, it *item) (err error) {
 		return err
 	}
 	if ev.StateKey == nil {
-		return nil
+		return b.relate(ctx, it)
 	}
 	if it.row.StateKey, err = b.name(ctx, *ev.StateKey); err != nil {
 		return err

@@ -92,6 +92,10 @@ func (c *commit) place(b *batch, it *item) error {
 	if it.txn != "" {
 		c.rows.Txns = append(c.rows.Txns, storage.Txn{Sender: row.Sender, Device: it.device, Txn: it.txn, Nid: it.nid, At: c.s.now().UnixMilli()})
 	}
+	if it.relation != nil {
+		it.relation.Nid, it.relation.Ord = it.nid, it.ord
+		c.rows.Relations = append(c.rows.Relations, *it.relation)
+	}
 	if it.member != nil {
 		it.member.Nid = it.nid
 		c.rows.Members = append(c.rows.Members, *it.member)
@@ -173,6 +177,9 @@ func (c *commit) applyRedactions(b *batch) {
 			form.client.PrevContent, form.client.PrevSender = r.target.client.PrevContent, r.target.client.PrevSender
 		}
 		c.forms = append(c.forms, &form)
+		if broken := b.brokenRelation(r.target); broken != nil {
+			c.rows.Broken = append(c.rows.Broken, *broken)
+		}
 		c.rows.Redactions = append(c.rows.Redactions, storage.Redaction{Nid: form.nid, By: r.by.nid, JSON: r.form.JSON})
 	}
 }

@@ -34,6 +34,10 @@ func (s *Server) context(ctx context.Context, req *roomapi.ContextRequest) (*roo
 			return nil, err
 		}
 	}
+	all := append(append([]*roomapi.Event{resp.Event}, resp.Before...), resp.After...)
+	if err := s.bundle(ctx, r, v, req.Ignored, all...); err != nil {
+		return nil, err
+	}
 	resp.State, err = s.contextState(ctx, r, h, last, resp, req.LazyMembers)
 	return resp, err
 }

@@ -28,7 +28,8 @@ func (s *Server) getEvent(ctx context.Context, req *roomapi.EventRequest) (*room
 	if err != nil {
 		return nil, err
 	}
-	return seen(v, e), nil
+	c := seen(v, e)
+	return c, s.bundle(ctx, r, v, req.Ignored, c)
 }
 
 // visibleEvent finds an event that a user may see: 404 otherwise, whether it exists or not.

@@ -18,6 +18,12 @@ const (
 	maxScan = 5000
 )
 
+// The ends of a timeline.
+const (
+	minOrd = math.MinInt64
+	maxOrd = math.MaxInt64
+)
+
 // messages pages through the timeline.
 func (s *Server) messages(ctx context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error) {
 	r, h, done, err := s.view(ctx, req.RoomID)
@@ -43,7 +49,7 @@ func (s *Server) messages(ctx context.Context, req *roomapi.MessagesRequest) (*r
 	if p.more {
 		resp.End = roomapi.Point{Ord: p.at}
 	}
-	return resp, nil
+	return resp, s.bundle(ctx, r, v, req.Ignored, resp.Events...)
 }
 
 // mayPage refuses those who may not see anything of a room: not a member, never

@@ -29,7 +29,7 @@ func (s *Server) redact(ctx context.Context, req *roomapi.RedactRequest) (*rooma
 	}
 	d := draft{
 		typ: redactionType, sender: req.Sender, content: content, redacts: req.EventID,
-		device: req.DeviceID, txn: scopedTxn(req.RoomID, "redact", req.TxnID),
+		device: req.DeviceID, txn: scopedTxn(req.RoomID, "redact", req.TxnID), givenTxn: req.TxnID,
 	}
 	if err := checkTxn(&d); err != nil {
 		return nil, err

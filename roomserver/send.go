@@ -18,7 +18,7 @@ func (s *Server) send(ctx context.Context, req *roomapi.SendRequest) (*roomapi.S
 	}
 	d := draft{
 		typ: req.Type, sender: req.Sender, stateKey: req.StateKey, content: content, ts: req.Timestamp,
-		device: req.DeviceID, txn: scopedTxn(req.RoomID, "send/"+req.Type, req.TxnID),
+		device: req.DeviceID, txn: scopedTxn(req.RoomID, "send/"+req.Type, req.TxnID), givenTxn: req.TxnID,
 	}
 	if err := checkSendable(&d); err != nil {
 		return nil, err
@@ -139,6 +139,9 @@ func (b *batch) send(ctx context.Context, d draft) (eventID string, err error) {
 			return "", err
 		}
 		return it.ev.EventID, nil
+	}
+	if err := b.checkRelation(ctx, &d); err != nil {
+		return "", err
 	}
 	it, err := b.add(ctx, d)
 	if err != nil {

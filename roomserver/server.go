@@ -164,6 +164,8 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.GetStateEvent, s.getStateEvent),
 		bus.Handle(b, roomapi.Messages, s.messages),
 		bus.Handle(b, roomapi.Context, s.context),
+		bus.Handle(b, roomapi.Relations, s.relations),
+		bus.Handle(b, roomapi.Threads, s.threads),
 		bus.Handle(b, roomapi.Memberships, s.memberships),
 		bus.Handle(b, roomapi.InviteState, s.inviteState),
 		bus.Handle(b, roomapi.Receipts, s.receipts),

@@ -165,6 +165,9 @@ func TestDayInARoom(t *testing.T) {
 			if again := f.send(room, alice, "t1", "hello"); again != first {
 				t.Errorf("same transaction id gave %s, then %s", first, again)
 			}
+			if e := do(f, roomapi.GetEvent, roomapi.EventRequest{RoomID: room, UserID: bob, EventID: first}); e.DeviceID != "DEV" || e.TxnID != "t1" {
+				t.Errorf("the sender's client finds its echo by device %q and transaction id %q", e.DeviceID, e.TxnID)
+			}
 			second := f.send(room, bob, "t1", "hi")
 			do(f, roomapi.Redact, roomapi.RedactRequest{RoomID: room, Sender: bob, DeviceID: "DEV", TxnID: "r", EventID: second})
 			e := do(f, roomapi.GetEvent, roomapi.EventRequest{RoomID: room, UserID: alice, EventID: second})

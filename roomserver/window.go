@@ -107,7 +107,10 @@ func (w *window) page(ctx context.Context) error {
 	if len(w.timeline) > 0 {
 		w.first = w.timeline[0].Ord
 	}
-	return nil
+	if !w.info.Limited && w.req.From != 0 {
+		return nil
+	}
+	return w.s.bundle(ctx, w.room, w.v, w.req.Ignored, w.timeline...)
 }
 
 func (w *window) summary(ctx context.Context) error {

@@ -59,6 +59,10 @@ var (
 	Messages = bus.Call[MessagesRequest, MessagesResponse]{Subject: "roomserver.messages"}
 	// Context returns an event with what stands around it.
 	Context = bus.Call[ContextRequest, ContextResponse]{Subject: "roomserver.context"}
+	// Relations pages through the children of an event; only Events and End are set.
+	Relations = bus.Call[RelationsRequest, MessagesResponse]{Subject: "roomserver.relations"}
+	// Threads pages through the thread roots of a room; only Events and End are set.
+	Threads = bus.Call[ThreadsRequest, MessagesResponse]{Subject: "roomserver.threads"}
 	// Memberships lists the rooms that a user has to do with, a page at a time.
 	Memberships = bus.Call[MembershipsRequest, MembershipsResponse]{Subject: "roomserver.memberships"}
 	// InviteState returns the stripped state that an invited or knocking user sees.
@@ -237,7 +241,10 @@ type RoomRequest struct{ RoomID, UserID string }
 type AliasesResponse struct{ Aliases []string }
 
 // EventRequest names an event and the user who asks.
-type EventRequest struct{ RoomID, UserID, EventID string }
+type EventRequest struct {
+	RoomID, UserID, EventID string
+	Ignored                 []string // as in MessagesRequest
+}
 
 // StateEventRequest names one event of the state.
 type StateEventRequest struct{ RoomID, UserID, Type, StateKey string }

@@ -33,6 +33,9 @@ type Event struct {
 	PrevSender    string
 	// RedactedBecause is the redaction, as client JSON with room_id.
 	RedactedBecause json.RawMessage
+	// Relations are the aggregated children, the value of m.relations in unsigned
+	// ("Aggregations of child events"), as the asking user sees them.
+	Relations json.RawMessage
 	// UserMembership is the membership that the asking user had at this event; empty if unknown.
 	UserMembership string
 }
@@ -65,6 +68,10 @@ func (e *Event) AppendJSON(dst []byte, r Render) []byte {
 	if membership != "" {
 		dst = append(dst, `,"membership":`...)
 		dst = appendString(dst, membership)
+	}
+	if len(e.Relations) > 0 {
+		dst = append(dst, `,"m.relations":`...)
+		dst = append(dst, e.Relations...)
 	}
 	if len(e.PrevContent) > 0 {
 		dst = append(dst, `,"prev_content":`...)

@@ -53,6 +53,8 @@ type MessagesRequest struct {
 	Limit          int // at most 1,000
 	Filter         EventFilter
 	LazyMembers    bool // add the member events of the senders as State
+	// Ignored users' events are left out of aggregations.
+	Ignored []string
 }
 
 // MessagesResponse is a page. End is the zero Point if there is no more in that
@@ -70,6 +72,7 @@ type ContextRequest struct {
 	Limit                   int // at most 200
 	Filter                  EventFilter
 	LazyMembers             bool
+	Ignored                 []string // as in MessagesRequest
 }
 
 // ContextResponse has Before newest first and After oldest first; State is the
@@ -114,6 +117,8 @@ type WindowRequest struct {
 	StateAfter bool
 	// NoState skips State.
 	NoState bool
+	// Ignored is as in MessagesRequest. Aggregations are part of limited windows only.
+	Ignored []string
 }
 
 // WindowInfo is what a window says besides events.
@@ -140,4 +145,29 @@ type Window struct {
 	WindowInfo
 	Timeline []*Event // oldest first
 	State    []*Event
+}
+
+// RelationsRequest asks for a page of the children of an event: newest first when
+// Backwards, which is the usual direction, otherwise oldest first.
+type RelationsRequest struct {
+	RoomID, UserID, EventID string
+	RelType, EventType      string // empty: any
+	From, To                Point
+	Backwards               bool
+	Limit                   int // at most 1,000
+	Recurse                 bool
+	Ignored                 []string // as in MessagesRequest
+}
+
+// RelationDepth is how deep Recurse goes.
+const RelationDepth = 3
+
+// ThreadsRequest asks for the roots of a room's threads, the thread with the newest
+// event first; Participated selects those that the user takes part in.
+type ThreadsRequest struct {
+	RoomID, UserID string
+	Participated   bool
+	From           Point
+	Limit          int      // at most 100
+	Ignored        []string // as in MessagesRequest
 }

@@ -29,6 +29,7 @@ func (e *Event) AppendWire(dst []byte) []byte {
 	enc.String(e.PrevSender)
 	enc.Bytes(e.RedactedBecause)
 	enc.String(e.UserMembership)
+	enc.Bytes(e.Relations)
 	return enc.Buffer()
 }
 
@@ -51,6 +52,7 @@ func (e *Event) ParseWire(b []byte) error {
 	e.PrevSender = dec.String()
 	e.RedactedBecause = json.RawMessage(dec.Bytes())
 	e.UserMembership = dec.String()
+	e.Relations = json.RawMessage(dec.Bytes())
 	if dec.Err() == nil && len(e.JSON) < 2 {
 		return bus.ErrWire // AppendJSON relies on the braces
 	}

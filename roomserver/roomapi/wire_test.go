@@ -12,7 +12,7 @@ func sample() *Event {
 		EventID: "$e", Type: "m.room.member", Sender: "@a:x", StateKey: &key, OriginServerTS: 1234, Pos: 7, Ord: 7 << 20,
 		JSON: []byte(`{"content":{"membership":"join"},"event_id":"$e"}`), Membership: "join", DeviceID: "D", TxnID: "t",
 		ReplacesState: "$r", PrevContent: []byte(`{"membership":"invite"}`), PrevSender: "@b:x",
-		RedactedBecause: []byte(`{"type":"m.room.redaction"}`), UserMembership: "join",
+		RedactedBecause: []byte(`{"type":"m.room.redaction"}`), UserMembership: "join", Relations: []byte(`{"m.reference":{}}`),
 	}
 }
 
@@ -65,13 +65,13 @@ func TestAppendJSON(t *testing.T) {
 	}{
 		"the sender's device": {
 			Render{RoomID: "!r", UserID: "@a:x", DeviceID: "D", Now: now},
-			`{"content":{"membership":"join"},"event_id":"$e","room_id":"!r","unsigned":{"age":1000,"membership":"join",` +
+			`{"content":{"membership":"join"},"event_id":"$e","room_id":"!r","unsigned":{"age":1000,"membership":"join","m.relations":{"m.reference":{}},` +
 				`"prev_content":{"membership":"invite"},"prev_sender":"@b:x","redacted_because":{"type":"m.room.redaction"},` +
 				`"replaces_state":"$r","transaction_id":"t"}}`,
 		},
 		"another device, clock behind": {
 			Render{UserID: "@a:x", DeviceID: "E", Membership: "leave", Now: time.UnixMilli(0)},
-			`{"content":{"membership":"join"},"event_id":"$e","unsigned":{"age":0,"membership":"leave",` +
+			`{"content":{"membership":"join"},"event_id":"$e","unsigned":{"age":0,"membership":"leave","m.relations":{"m.reference":{}},` +
 				`"prev_content":{"membership":"invite"},"prev_sender":"@b:x","redacted_because":{"type":"m.room.redaction"},"replaces_state":"$r"}}`,
 		},
 	} {

@@ -100,6 +100,8 @@ type Append struct {
 	Members    []Member
 	Txns       []Txn
 	Redactions []Redaction
+	Relations  []Relation
+	Broken     []Relation // relations of children that are redacted
 	Aliases    []Alias
 	Checkpoint *Room
 }
@@ -162,6 +164,16 @@ func (a *Append) writeRest(tx *store.Tx) error {
 			return err
 		}
 		if err := tx.Exec(markRedact, r.Nid, r.By); err != nil {
+			return err
+		}
+	}
+	for i := range a.Relations {
+		if err := a.Relations[i].write(tx); err != nil {
+			return err
+		}
+	}
+	for i := range a.Broken {
+		if err := a.Broken[i].undo(tx); err != nil {
 			return err
 		}
 	}
