@@ -11,9 +11,10 @@ import (
 )
 
 func TestVanishedCallerEndsTheHandler(t *testing.T) {
-	url := natsURL(t)
-	owner := open(t, Options{URLs: []string{url}}, quick())
-	caller := open(t, Options{URLs: []string{url}}, quick())
+	url, tune := natsURL(t), quick()
+	tune.silence = time.Minute // not needed: nobody listens any more
+	owner := open(t, Options{URLs: []string{url}}, tune)
+	caller := open(t, Options{URLs: []string{url}}, tune)
 	began, over := waiting(t, owner)
 	go func() { _, _ = echo.Do(context.Background(), caller, &ask{}) }()
 	<-began

@@ -121,7 +121,7 @@ func TestMalformedMessagesOnTheLogAreSurvived(t *testing.T) {
 	each(t, quick(), func(t *testing.T, p pair) {
 		o, c := newOwner(t, p.owner), &checker{t: t}
 		c.follow(p.caller)
-		for _, m := range []string{"", "\x01", "\x01\x01", "\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "\x09\x05", "\x03\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x01\x01\x02\x7fx"} {
+		for _, m := range []string{"", "\x01", "\x01\x01", "\x01\x01\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f", "\x09\x05", "\x02\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", "\x01\x01\x02\x7fx"} {
 			must(t, p.owner.publish(logSubject+testLog.Name, "", []byte(m)))
 			o.append("x")
 		}

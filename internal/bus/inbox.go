@@ -51,17 +51,14 @@ func (in *inbox) receive(data []byte) {
 		return
 	}
 	in.head = max(in.head, pos)
-	switch data[0] {
-	case logEntry:
+	if data[0] == logEntry {
 		body := d.Rest()
-		if len(in.entries) >= inboxEntries || in.bytes+len(body) > inboxBytes && len(in.entries) > 0 {
+		if len(in.entries) < inboxEntries && (in.bytes+len(body) <= inboxBytes || len(in.entries) == 0) {
+			in.entries = append(in.entries, arrival{pos: pos, body: body})
+			in.bytes += len(body)
+		} else {
 			in.ask = "overflow"
-			break
 		}
-		in.entries = append(in.entries, arrival{pos: pos, body: body})
-		in.bytes += len(body)
-	case logBell:
-		in.ask = "large"
 	}
 	in.signal()
 }

@@ -21,8 +21,7 @@ type Positioned[E any] struct {
 // Kinds of messages on a log's subject; the first byte. The position follows.
 const (
 	logEntry = 1 // and the entry
-	logBell  = 2 // the entry at the position exists, but is too large to come along
-	logHead  = 3 // the log ends at the position
+	logHead  = 2 // the log has entries up to the position
 )
 
 // inlineEntry is the greatest entry that is published whole, in bytes.
@@ -83,7 +82,7 @@ func (p *Publisher[E]) Publish(pos int64, e *E) {
 		return
 	}
 	if len(buf.b) > min(inlineEntry, b.limit()) {
-		err = p.send(logBell, pos)
+		err = p.send(logHead, pos)
 	} else {
 		err = b.publish(logSubject+p.log.Name, "", buf.b)
 	}

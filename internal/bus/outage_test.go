@@ -30,8 +30,9 @@ func TestFollowWaitsForAnOwnerThatIsNotThereOrFails(t *testing.T) {
 
 func TestRestartOfNATSInTheMiddle(t *testing.T) {
 	server := natsserver.Start(t)
-	urls := []string{server.URL()}
-	owner, caller := open(t, Options{URLs: urls}, quick()), open(t, Options{URLs: urls}, quick())
+	urls, tune := []string{server.URL()}, quick()
+	tune.silence = time.Minute // not needed: the lost connection is enough
+	owner, caller := open(t, Options{URLs: urls}, tune), open(t, Options{URLs: urls}, tune)
 	o, c := newOwner(t, owner), &checker{t: t}
 	must(t, Handle(owner, echo, func(ctx context.Context, a *ask) (*reply, error) {
 		if a.N > 0 {

@@ -203,9 +203,10 @@ func TestDeadlineEndsTheStreamAsAnError(t *testing.T) {
 }
 
 func TestVanishedConsumerEndsTheSender(t *testing.T) {
-	url := natsURL(t)
-	owner := open(t, Options{URLs: []string{url}}, quick())
-	caller := open(t, Options{URLs: []string{url}}, quick())
+	url, tune := natsURL(t), quick()
+	tune.silence = time.Minute // not needed: nobody listens any more
+	owner := open(t, Options{URLs: []string{url}}, tune)
+	caller := open(t, Options{URLs: []string{url}}, tune)
 	over := endless(t, owner)
 	n := 0
 	go func() {
@@ -234,6 +235,29 @@ func TestMuteConsumerEndsTheSender(t *testing.T) {
 	must(t, err)
 	if chunks := n; chunks > b.tune.window+20 { // the rest are signs of life
 		t.Fatalf("%d messages without acknowledgement", n)
+	}
+}
+
+func TestForgottenSendErrorIsNoCompleteStream(t *testing.T) {
+	b := open(t, Options{}, quick())
+	over := endless(t, b) // returns nil after send has failed
+	inbox, err := b.nc.SubscribeSync("hearth.re.mute.1")
+	must(t, err)
+	defer func() { must(t, inbox.Unsubscribe()) }()
+	must(t, b.publish(callSubject+flow.Subject, "hearth.re.mute.1", append(request{timeout: 50 * time.Millisecond}.append(nil), "{}"...)))
+	<-over
+	for {
+		m, err := inbox.NextMsg(time.Second)
+		must(t, err)
+		switch m.Data[0] {
+		case kindEnd:
+			t.Fatal("the stream looks complete")
+		case kindError:
+			if e := decodeError(m.Data[1:]); e.Status != 504 {
+				t.Fatalf("got %v", e)
+			}
+			return
+		}
 	}
 }
 
