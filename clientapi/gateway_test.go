@@ -268,6 +268,8 @@ func fake(t *testing.T, b *bus.Bus) *fakeRooms {
 		Start: roomapi.Point{Ord: 9}, End: roomapi.Point{Ord: 2}, Events: []*roomapi.Event{testMessage("$a"), testMessage("$b")},
 		State: []*roomapi.Event{testMember("@alice:test", `{}`)},
 	})
+	answers(t, b, f, roomapi.Relations, roomapi.MessagesResponse{End: roomapi.Point{Ord: 2}, Events: []*roomapi.Event{testMessage("$a")}})
+	answers(t, b, f, roomapi.Threads, roomapi.MessagesResponse{})
 	answers(t, b, f, roomapi.Context, roomapi.ContextResponse{
 		Start: roomapi.Point{Ord: 1}, End: roomapi.Point{Pos: 7}, Event: testMessage(testEvent),
 	})
@@ -333,6 +335,48 @@ func same(t *testing.T, what, got, want string) {
 	b, _ := json.Marshal(w)
 	if !bytes.Equal(a, b) {
 		t.Errorf("%s:\n got %s\nwant %s", what, a, b)
+	}
+}
+
+// asked compares a request with the fields that it should have; those that are not
+// named must be empty.
+func asked(t *testing.T, what, got, want string) {
+	t.Helper()
+	var g, w map[string]any
+	if err := json.Unmarshal([]byte(got), &g); err != nil {
+		t.Errorf("%s: %q: %v", what, got, err)
+		return
+	}
+	if err := json.Unmarshal([]byte(want), &w); err != nil {
+		t.Fatal(err)
+	}
+	prune(g)
+	prune(w)
+	a, _ := json.Marshal(g)
+	b, _ := json.Marshal(w)
+	if !bytes.Equal(a, b) {
+		t.Errorf("%s:\n got %s\nwant %s", what, a, b)
+	}
+}
+
+// prune removes empty values from objects, but not empty content, types and keys,
+// which mean something.
+func prune(object map[string]any) {
+	for key, value := range object {
+		switch v := value.(type) {
+		case map[string]any:
+			if prune(v); len(v) == 0 && key != "Content" {
+				delete(object, key)
+			}
+		case nil, bool, float64:
+			if v == nil || v == false || v == 0.0 {
+				delete(object, key)
+			}
+		case string:
+			if v == "" && key != "StateKey" {
+				delete(object, key)
+			}
+		}
 	}
 }
 

@@ -91,6 +91,9 @@ func (s *Server) messages(r *matrixhttp.Request) (any, error) {
 	if req.Filter, req.LazyMembers, err = readFilter(filter, room); err != nil {
 		return nil, err
 	}
+	if req.Ignored, err = s.ignored(r); err != nil {
+		return nil, err
+	}
 	page, err := roomapi.Messages.Do(r.Context(), s.bus, req)
 	if err != nil {
 		return nil, err
@@ -130,6 +133,9 @@ func (s *Server) context(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	if req.Filter, req.LazyMembers, err = readFilter(filter, room); err != nil {
+		return nil, err
+	}
+	if req.Ignored, err = s.ignored(r); err != nil {
 		return nil, err
 	}
 	c, err := roomapi.Context.Do(r.Context(), s.bus, req)

@@ -16,7 +16,7 @@ func TestRequestsReachTheRoomserver(t *testing.T) {
 	each(t, func(s *server) {
 		token := s.user("alice")
 		s.must("PUT", "/profile/@alice:test/displayname", token, `{"displayname":"Alice"}`)
-		same(s.t, "update profile", s.rooms.took("roomserver.update_profile"), `{"UserID":"@alice:test","Profile":{"displayname":"Alice"}}`)
+		asked(s.t, "update profile", s.rooms.took("roomserver.update_profile"), `{"UserID":"@alice:test","Profile":{"displayname":"Alice"}}`)
 		r := "/rooms/" + testRoom
 		device := s.must("GET", "/account/whoami", token, "").text("device_id")
 		for _, c := range []struct{ method, path, body, subject, want, answer string }{
@@ -66,7 +66,7 @@ func TestRequestsReachTheRoomserver(t *testing.T) {
 		} {
 			a := s.must(c.method, c.path, token, c.body)
 			same(s.t, c.method+" "+c.path, a.raw, c.answer)
-			same(s.t, c.subject, s.rooms.took(c.subject), c.want)
+			asked(s.t, c.subject, s.rooms.took(c.subject), c.want)
 		}
 	})
 }
@@ -79,7 +79,7 @@ func TestCreateRoom(t *testing.T) {
 			"invite":["@bob:test","@x:else.org"],"room_version":"11","is_direct":true,"creation_content":{"m.federate":false},
 			"initial_state":[{"type":"m.room.x","content":{"a":1}}],"power_level_content_override":{"ban":60}}`)
 		same(s.t, "answer", a.raw, `{"room_id":"!room:test"}`)
-		same(s.t, "create", s.rooms.took("roomserver.create"), `{"Creator":"@alice:test","Profile":{"displayname":"alice"},"RoomVersion":"11","Preset":"public_chat","Public":true,
+		asked(s.t, "create", s.rooms.took("roomserver.create"), `{"Creator":"@alice:test","Profile":{"displayname":"alice"},"RoomVersion":"11","Preset":"public_chat","Public":true,
 			"Name":"N","Topic":"T","AliasLocalpart":"al","Invite":[{"UserID":"@bob:test","Profile":{"displayname":"bob"}},{"UserID":"@x:else.org","Profile":{}}],
 			"InitialState":[{"type":"m.room.x","state_key":"","content":{"a":1}}],"CreationContent":{"m.federate":false},"PowerLevelOverride":{"ban":60},"IsDirect":true}`)
 		s.must("POST", "/createRoom", token, `{}`)
@@ -114,21 +114,21 @@ func TestEventsAreRendered(t *testing.T) {
 		same(s.t, "state event in full", s.must("GET", r+"/state/m.room.member/@alice:test?format=event", token, "").raw, member("@alice:test", `{"membership":"join"}`))
 		s.refuse(400, "M_INVALID_PARAM", "GET", r+"/state/m.room.member/@alice:test?format=x", token, "")
 		same(s.t, "state", s.must("GET", r+"/state", token, "").raw, "["+alice+","+bob+"]")
-		same(s.t, "state request", s.rooms.took("state"), `{"RoomID":"!room:test","UserID":"@alice:test","Types":null,"Membership":"","NotMembership":"","At":{"Ord":0,"Pos":0},"MembersOnly":false}`)
+		asked(s.t, "state request", s.rooms.took("state"), `{"RoomID":"!room:test","UserID":"@alice:test","Types":null,"Membership":"","NotMembership":"","At":{"Ord":0,"Pos":0},"MembersOnly":false}`)
 		same(s.t, "members", s.must("GET", r+"/members?membership=join&not_membership=ban&at=sz_1_2", token, "").raw, `{"chunk":[`+alice+","+bob+"]}")
-		same(s.t, "members request", s.rooms.took("state"), `{"RoomID":"!room:test","UserID":"@alice:test","Types":["m.room.member"],"Membership":"join","NotMembership":"ban","At":{"Ord":0,"Pos":35},"MembersOnly":false}`)
+		asked(s.t, "members request", s.rooms.took("state"), `{"RoomID":"!room:test","UserID":"@alice:test","Types":["m.room.member"],"Membership":"join","NotMembership":"ban","At":{"Ord":0,"Pos":35},"MembersOnly":false}`)
 		s.refuse(400, "M_INVALID_PARAM", "GET", r+"/members?membership=x", token, "")
 		s.refuse(400, "M_INVALID_PARAM", "GET", r+"/members?at=x", token, "")
 		same(s.t, "joined", s.must("GET", r+"/joined_members", token, "").raw, `{"joined":{"@alice:test":{"display_name":"Al"},"@bob:test":{}}}`)
 
 		same(s.t, "messages", s.must("GET", r+"/messages?dir=b&limit=5000&filter=%7B%22types%22%3A%5B%22m.x%22%5D%2C%22lazy_load_members%22%3Atrue%7D&to=t3", token, "").raw,
 			`{"start":"t9","end":"t2","chunk":[`+message("$a")+","+message("$b")+`],"state":[`+member("@alice:test", "{}")+`]}`)
-		same(s.t, "messages request", s.rooms.took("roomserver.messages"), `{"RoomID":"!room:test","UserID":"@alice:test","From":{"Ord":0,"Pos":0},"To":{"Ord":3,"Pos":0},
+		asked(s.t, "messages request", s.rooms.took("roomserver.messages"), `{"RoomID":"!room:test","UserID":"@alice:test","From":{"Ord":0,"Pos":0},"To":{"Ord":3,"Pos":0},
 			"Backwards":true,"Limit":1000,"Filter":{"types":["m.x"],"senders":null},"LazyMembers":true}`)
 		if a := s.must("GET", r+"/messages?dir=f&from=s5_0_0&filter=%7B%22not_rooms%22%3A%5B%22!room:test%22%5D%7D", token, ""); a.text("start") != "s5_0_0" {
 			s.t.Errorf("%s", a.raw)
 		}
-		same(s.t, "messages request", s.rooms.took("roomserver.messages"), `{"RoomID":"!room:test","UserID":"@alice:test","From":{"Ord":0,"Pos":5},"To":{"Ord":0,"Pos":0},
+		asked(s.t, "messages request", s.rooms.took("roomserver.messages"), `{"RoomID":"!room:test","UserID":"@alice:test","From":{"Ord":0,"Pos":5},"To":{"Ord":0,"Pos":0},
 			"Backwards":false,"Limit":10,"Filter":{"types":[],"senders":null},"LazyMembers":false}`)
 		s.refuse(400, "M_MISSING_PARAM", "GET", r+"/messages", token, "")
 		for _, q := range []string{"dir=x", "dir=b&limit=-1", "dir=b&limit=x", "dir=b&from=x", "dir=b&to=t!", "dir=b&filter=x", "dir=b&filter=[]", "dir=b&from=s!"} {
@@ -137,6 +137,33 @@ func TestEventsAreRendered(t *testing.T) {
 		s.refuse(400, "M_BAD_JSON", "GET", r+"/messages?dir=b&filter=%7B%22types%22%3A5%7D", token, "")
 		same(s.t, "context", s.must("GET", r+"/context/%24event:test?limit=3", token, "").raw,
 			`{"start":"t1","end":"s7_0_0","event":`+message(testEvent)+`,"events_before":[],"events_after":[],"state":[]}`)
+
+		s.must("PUT", "/user/@alice:test/account_data/m.ignored_user_list", token, `{"ignored_users":{"@bad:test":{}}}`)
+		v1 := "/_matrix/client/v1" + r
+		same(s.t, "relations", s.must("GET", v1+"/relations/%24event:test?from=t5&recurse=true", token, "").raw,
+			`{"chunk":[`+message("$a")+`],"next_batch":"t2","prev_batch":"t5","recursion_depth":3}`)
+		asked(s.t, "relations request", s.rooms.took("roomserver.relations"), `{"RoomID":"!room:test","UserID":"@alice:test","EventID":"$event:test",
+			"From":{"Ord":5},"Backwards":true,"Limit":50,"Recurse":true,"Ignored":["@bad:test"]}`)
+		same(s.t, "relations", s.must("GET", v1+"/relations/%24event:test/m.thread/m.x?dir=f&limit=3", token, "").raw, `{"chunk":[`+message("$a")+`],"next_batch":"t2"}`)
+		asked(s.t, "relations request", s.rooms.took("roomserver.relations"), `{"RoomID":"!room:test","UserID":"@alice:test","EventID":"$event:test",
+			"RelType":"m.thread","EventType":"m.x","Limit":3,"Ignored":["@bad:test"]}`)
+		same(s.t, "threads", s.must("GET", v1+"/threads?include=participated", token, "").raw, `{"chunk":[]}`)
+		asked(s.t, "threads request", s.rooms.took("roomserver.threads"), `{"RoomID":"!room:test","UserID":"@alice:test","Participated":true,"Limit":20,"Ignored":["@bad:test"]}`)
+		for _, path := range []string{"/threads?include=x", "/threads?limit=0", "/threads?from=x", "/relations/$e:test?dir=x", "/relations/$e:test?from=x", "/relations/$e:test?recurse=1"} {
+			s.refuse(400, "M_INVALID_PARAM", "GET", v1+path, token, "")
+		}
+		for _, path := range []string{"/event/$e:test", "/messages?dir=b", "/context/$e:test"} {
+			s.must("GET", r+path, token, "")
+		}
+		for _, subject := range []string{"roomserver.event", "roomserver.messages", "roomserver.context"} {
+			if got := s.rooms.took(subject); !strings.Contains(got, `"Ignored":["@bad:test"]`) {
+				s.t.Errorf("%s: %s", subject, got)
+			}
+		}
+		for _, junk := range []string{`{}`, `{"ignored_users":[]}`, `{"ignored_users":5}`} {
+			s.must("PUT", "/user/@alice:test/account_data/m.ignored_user_list", token, junk)
+			s.must("GET", r+"/messages?dir=b", token, "")
+		}
 
 		s.rooms.failWith(errForbidden)
 		for _, path := range []string{"/state", "/members", "/joined_members", "/event/$e:test", "/messages?dir=b", "/context/$e:test"} {
@@ -230,7 +257,7 @@ func TestProfile(t *testing.T) {
 		p := "/profile/@alice:test"
 		same(s.t, "new", s.must("GET", p, "", "").raw, `{"displayname":"alice"}`)
 		s.must("PUT", p+"/avatar_url", token, `{"avatar_url":"mxc://test/abc"}`)
-		same(s.t, "update", s.rooms.took("roomserver.update_profile"), `{"UserID":"@alice:test","Profile":{"displayname":"alice","avatar_url":"mxc://test/abc"}}`)
+		asked(s.t, "update", s.rooms.took("roomserver.update_profile"), `{"UserID":"@alice:test","Profile":{"displayname":"alice","avatar_url":"mxc://test/abc"}}`)
 		s.must("PUT", p+"/org.example.pet", token, `{"org.example.pet":{"kind":"cat"},"other":1}`)
 		s.must("PUT", p+"/m.tz", token, `{"m.tz":"Europe/London"}`)
 		if got := s.rooms.took("roomserver.update_profile"); got != "" {
@@ -242,7 +269,7 @@ func TestProfile(t *testing.T) {
 		s.must("DELETE", p+"/org.example.pet", token, "")
 		s.must("PUT", p+"/displayname", token, `{"displayname":""}`)
 		s.must("PUT", p+"/avatar_url", token, `{"avatar_url":null}`)
-		same(s.t, "update", s.rooms.took("roomserver.update_profile"), `{"UserID":"@alice:test","Profile":{}}`)
+		asked(s.t, "update", s.rooms.took("roomserver.update_profile"), `{"UserID":"@alice:test","Profile":{}}`)
 		same(s.t, "rest", s.must("GET", p, "", "").raw, `{"m.tz":"Europe/London"}`)
 		s.must("DELETE", p+"/m.tz", token, "")
 		same(s.t, "none", s.must("GET", p, "", "").raw, `{}`)
@@ -264,7 +291,7 @@ func TestAccountDataFiltersAndMarkers(t *testing.T) {
 		same(s.t, "marker", s.must("GET", marker, token, "").raw, `{"event_id":"$e1:test"}`)
 		s.must("POST", "/rooms/"+testRoom+"/read_markers", token, `{"m.fully_read":"$e2:test","m.read":"$e3:test"}`)
 		same(s.t, "marker", s.must("GET", marker, token, "").raw, `{"event_id":"$e2:test"}`)
-		same(s.t, "receipt", s.rooms.took("roomserver.receipt.set"), `{"RoomID":"!room:test","UserID":"@alice:test","Kind":"m.read","EventID":"$e3:test","ThreadID":""}`)
+		asked(s.t, "receipt", s.rooms.took("roomserver.receipt.set"), `{"RoomID":"!room:test","UserID":"@alice:test","Kind":"m.read","EventID":"$e3:test","ThreadID":""}`)
 		s.must("POST", "/rooms/"+testRoom+"/read_markers", token, `{}`)
 		s.rooms.failWith(merr.NotFound("Event not found"))
 		s.refuse(404, "M_NOT_FOUND", "POST", "/rooms/"+testRoom+"/read_markers", token, `{"m.fully_read":"$e9:test"}`)
@@ -288,7 +315,7 @@ func TestSync(t *testing.T) {
 		device := s.must("GET", "/account/whoami", token, "").text("device_id")
 		same(s.t, "answer", s.must("GET", "/sync?since=s0&timeout=999999999&full_state=true&use_state_after=true&set_presence=offline&filter=%7B%22room%22%3A%7B%7D%7D", token, "").raw,
 			`{"next_batch":"s1_1_0"}`)
-		same(s.t, "request", s.rooms.took("sync"), `{"UserID":"@alice:test","DeviceID":"`+device+`","Since":"s0","TimeoutMS":300000,"Filter":{"room":{}},"FullState":true,"SetPresence":"offline","UseStateAfter":true}`)
+		asked(s.t, "request", s.rooms.took("sync"), `{"UserID":"@alice:test","DeviceID":"`+device+`","Since":"s0","TimeoutMS":300000,"Filter":{"room":{}},"FullState":true,"SetPresence":"offline","UseStateAfter":true}`)
 		s.rooms.failWith(merr.InvalidParam("Invalid sync token"))
 		s.refuse(400, "M_INVALID_PARAM", "GET", "/sync?since=x", token, "")
 		s.rooms.failWith(nil)

@@ -9,6 +9,7 @@ import (
 // Prefixes. Clients of the time of r0 get what v3 gives.
 const (
 	v3   = "/_matrix/client/(r0|v3)"
+	v1   = "/_matrix/client/v1"
 	room = v3 + "/rooms/{roomId}"
 	own  = v3 + "/user/{userId}"
 )
@@ -103,6 +104,10 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, room + "/event/{eventId}", user, noneBody, s.event},
 		{get, room + "/messages", user, noneBody, s.messages},
 		{get, room + "/context/{eventId}", user, noneBody, s.context},
+		{get, v1 + "/rooms/{roomId}/relations/{eventId}", user, noneBody, s.relations},
+		{get, v1 + "/rooms/{roomId}/relations/{eventId}/{relType}", user, noneBody, s.relations},
+		{get, v1 + "/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}", user, noneBody, s.relations},
+		{get, v1 + "/rooms/{roomId}/threads", user, noneBody, s.threads},
 
 		{get, room + "/aliases", user, noneBody, s.aliases},
 		{get, v3 + "/directory/room/{roomAlias}", anyone, noneBody, s.resolveAlias},

@@ -170,7 +170,13 @@ func (s *Server) event(r *matrixhttp.Request) (any, error) {
 	if !plainText(id) {
 		return nil, merr.NotFound("Event not found")
 	}
-	e, err := roomapi.GetEvent.Do(r.Context(), s.bus, &roomapi.EventRequest{RoomID: room, UserID: r.Identity.UserID, EventID: id})
+	ignored, err := s.ignored(r)
+	if err != nil {
+		return nil, err
+	}
+	e, err := roomapi.GetEvent.Do(r.Context(), s.bus, &roomapi.EventRequest{
+		RoomID: room, UserID: r.Identity.UserID, EventID: id, Ignored: ignored,
+	})
 	if err != nil {
 		return nil, err
 	}
