@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"hearth/internal/store"
@@ -147,6 +149,69 @@ func TestStageIsOnlyForChains(t *testing.T) {
 	storetest.Each(t, independent, func(t *testing.T, open func() *store.DB) {
 		if _, err := open().Stage(0, 1, nil); err == nil {
 			t.Error("Stage worked with the policy Independent")
+		}
+	})
+}
+
+// TestStagersSurviveFailures has callers that stage on each other's ops while some ops
+// fail: what was answered with nil is stored at its position, and nothing else is.
+func TestStagersSurviveFailures(t *testing.T) {
+	storetest.Each(t, chained, func(t *testing.T, open func() *store.DB) {
+		db := open()
+		var mu sync.Mutex
+		acknowledged := map[int64]string{}
+		var stagers, answers sync.WaitGroup
+		for s := range 8 {
+			stagers.Go(func() {
+				random := rand.New(rand.NewPCG(uint64(s), 1))
+				for i := range 150 {
+					name := fmt.Sprintf("%d-%d", s, i)
+					answers.Add(1)
+					answered := make(chan struct{})
+					bad := random.IntN(20) == 0
+					_, err := db.Stage(db.Generation(), 1, func(pos int64) store.Op {
+						run := put(pos, name)
+						if bad {
+							run = put(pos, name, name) // a conflict with itself
+						}
+						return store.Op{Run: run, Done: func(err error) {
+							defer answers.Done()
+							defer close(answered)
+							if err != nil {
+								return
+							}
+							if db.Head() < pos {
+								t.Errorf("answer to %d with head %d", pos, db.Head())
+							}
+							mu.Lock()
+							defer mu.Unlock()
+							acknowledged[pos] = name
+						}}
+					})
+					if err != nil {
+						answers.Done()
+						if !errors.Is(err, store.ErrStale) {
+							t.Error(err)
+						}
+					} else if random.IntN(3) > 0 {
+						<-answered
+					}
+				}
+			})
+		}
+		stagers.Wait()
+		answers.Wait()
+		got := names(t, db)
+		if len(got) != len(acknowledged) || len(got) == 0 {
+			t.Errorf("%d stored, %d acknowledged", len(got), len(acknowledged))
+		}
+		for pos, name := range acknowledged {
+			if got[pos-1] != name {
+				t.Errorf("position %d holds %q, not %q", pos, got[pos-1], name)
+			}
+		}
+		if db.Generation() == 0 {
+			t.Error("nothing failed: the test shows nothing")
 		}
 	})
 }

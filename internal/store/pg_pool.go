@@ -63,9 +63,12 @@ func (p *pgPool) read(ctx context.Context, f func(r *Reader) error) error {
 	if err := s.trim(ctx); err != nil {
 		return err
 	}
-	r := &pgReader{s: s, ctx: ctx}
-	defer r.end()
-	return f(&Reader{s: r})
+	session := &pgReader{s: s, ctx: ctx}
+	defer session.end()
+	r := &Reader{s: session}
+	err = f(r)
+	r.s = ended{}
+	return err
 }
 
 // pgReader runs the statements of one snapshot under its context.

@@ -153,7 +153,8 @@ func (e *postgres) flush(ctx context.Context, head int64, last []pgCommand) (*pg
 	e.aborted = true
 	f := *asFault(err)
 	f.op = all[failed].op
-	if lead > 0 && failed == 1 && f.scope == scopeOp {
+	var refused *pgconn.PgError
+	if lead > 0 && failed == 1 && errors.As(err, &refused) && refused.Code == "22012" { // division_by_zero
 		f = fault{scope: scopeLease, op: -1, err: fmt.Errorf("%w: %w", errLeaseLost, f.err)}
 	}
 	return nil, "", &f

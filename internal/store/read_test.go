@@ -225,3 +225,29 @@ func TestCloseWaitsForReaders(t *testing.T) {
 		}
 	})
 }
+
+func TestKeptReaderAndTxAreUseless(t *testing.T) {
+	storetest.Each(t, independent, func(t *testing.T, open func() *store.DB) {
+		db := open()
+		var tx *store.Tx
+		var r *store.Reader
+		write(t, db, func(x *store.Tx) error { tx = x; return add("one")(x) })
+		read(t, db, func(x *store.Reader) error { r = x; return nil })
+		if err := add("two")(tx); err == nil {
+			t.Error("a kept Tx wrote")
+		}
+		if err := tx.Row("SELECT 1").Scan(new(int)); err == nil {
+			t.Error("a kept Tx read")
+		}
+		if _, err := r.Head(); err == nil {
+			t.Error("a kept Reader read")
+		}
+		if _, err := r.Query("SELECT pos FROM item"); err == nil {
+			t.Error("a kept Reader read rows")
+		}
+		write(t, db, add("three"))
+		if got := names(t, db); len(got) != 2 {
+			t.Errorf("stored %q", got)
+		}
+	})
+}

@@ -205,7 +205,7 @@ type sqliteRows struct {
 
 func (r *sqliteRows) next(cells []cell) (bool, error) {
 	if r.rows == nil {
-		return false, errRowsClosed
+		return false, errEnded
 	}
 	err := r.rows.Next(r.s.row)
 	if err == io.EOF {
@@ -219,8 +219,6 @@ func (r *sqliteRows) next(cells []cell) (bool, error) {
 	}
 	return true, nil
 }
-
-var errRowsClosed = errors.New("store: rows are closed: their reader or transaction ended")
 
 func (r *sqliteRows) close() error {
 	if r.rows == nil {

@@ -89,7 +89,9 @@ func (p *sqlitePool) read(ctx context.Context, f func(r *Reader) error) (err err
 	if _, err := c.exec("BEGIN", nil); err != nil {
 		return asFault(err).client()
 	}
-	err = f(&Reader{s: &sqliteReader{c: c, ctx: ctx}})
+	r := &Reader{s: &sqliteReader{c: c, ctx: ctx}}
+	err = f(r)
+	r.s = ended{}
 	c.closeRows()
 	if c.inTx() {
 		_, end := c.exec("ROLLBACK", nil)

@@ -24,6 +24,14 @@ func (r *Reader) Query(sql string, args ...any) (*Rows, error) { return r.s.quer
 // Row runs sql on the snapshot and keeps its first row.
 func (r *Reader) Row(sql string, args ...any) *Row { return r.s.row(sql, args) }
 
+// ended is the session of a Reader whose function has returned.
+type ended struct{}
+
+var errEnded = errors.New("store: the reader or transaction has ended")
+
+func (ended) query(string, []any) (*Rows, error) { return nil, errEnded }
+func (ended) row(string, []any) *Row             { return &Row{err: errEnded} }
+
 // Head returns the last position that the snapshot holds.
 func (r *Reader) Head() (head int64, err error) {
 	err = r.Row("SELECT seq FROM writer WHERE slot = 0").Scan(&head)
@@ -72,6 +80,9 @@ func (t *Tx) Exec(sql string, args ...any) error {
 	}
 	return t.check(t.e.exec(sql, args))
 }
+
+// end makes a Tx that somebody kept useless.
+func (t *Tx) end() { t.failed = &fault{scope: scopeOp, op: -1, err: errEnded} }
 
 func (t *Tx) check(err error) error {
 	if err == nil {

@@ -146,6 +146,7 @@ func (w *writer) attempt(ops []*entry) (int, *fault) {
 		return 0, w.undo(asFault(err))
 	}
 	tx := &Tx{e: w.e, now: w.now(), chained: w.policy == Chained, seq: w.head.Load()}
+	defer tx.end()
 	n := 0
 	for n < len(ops) && w.e.size() <= maxBatchBytes {
 		if f := w.try(tx, n, ops[n]); f != nil {
