@@ -28,7 +28,8 @@ func forbidden(s source, imported string) string {
 		return ""
 	}
 	switch {
-	case under(to, "internal/testkit") && !s.test && !under(from, "internal/testkit") && !strings.HasSuffix(from, "test"):
+	case under(to, "internal/testkit") && !s.test && !under(from, "internal/testkit") && !under(from, "test") &&
+		!strings.HasSuffix(from, "test"):
 		return "testkit fakes and breaks things; the program must not hold it"
 	case under(from, "internal"):
 		return forInternal(to)
@@ -149,6 +150,7 @@ func TestImportRules(t *testing.T) {
 		{"config/load.go", "go.yaml.in/yaml/v3", true},
 		{"config/load.go", "hearth/internal/bus", false},
 		{"test/crash/crash_test.go", "hearth/internal/testkit/natsserver", true},
+		{"test/harness/server.go", "hearth/internal/testkit/postgres", true},
 	} {
 		s := parse(tc.from, "package p\n\nimport _ \""+tc.imported+"\"\n")
 		if why := forbidden(s, tc.imported); (why == "") != tc.allowed {

@@ -16,7 +16,7 @@ func TestFilesAreSmall(t *testing.T) {
 	}
 }
 
-// What is not done is an issue, and what is true on one machine is no part of the
+// What is not done is kept in one place, and what is true on one machine is no part of the
 // program.
 func TestNoLooseEnds(t *testing.T) {
 	loose := regexp.MustCompile(`//.*\b(TODO|FIX` + `ME|XXX|HACK)\b|"/(work|home|Users)/`)

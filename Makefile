@@ -1,0 +1,31 @@
+# make run     build and start a server on this machine
+# make test    all tests, as CI runs them
+# make bench   measure a whole server
+# make lint    static checks
+# make build   bin/hearth
+# make clean   remove what was built (not your data)
+
+GO ?= go
+export CGO_ENABLED := 1
+
+.PHONY: run build test bench lint clean
+
+run: build
+	@bin/hearth serve $(ARGS)
+
+build:
+	@.ci/setup gcc
+	$(GO) build -trimpath -o bin/hearth ./cmd/hearth
+
+test:
+	@.ci/test $(ARGS)
+
+bench: build
+	$(GO) run ./test/bench $(ARGS)
+
+lint:
+	@.ci/lint
+
+clean:
+	rm -rf bin
+	rm -rf test/*/js/node_modules
