@@ -2,7 +2,6 @@ package core
 
 import (
 	"context"
-	"math"
 	"time"
 
 	"hearth/internal/merr"
@@ -29,9 +28,12 @@ func (e *Engine) load(u *User) {
 	close(u.ready)
 }
 
+// loadPages asks for forgotten rooms too: a device that was away must hear that they
+// were left.
 func (e *Engine) loadPages(ctx context.Context, u *User) error {
+	every := []string{"join", "invite", "knock", "leave", "ban"}
 	for after := ""; ; {
-		page, err := e.source.Memberships(ctx, &roomapi.MembershipsRequest{UserID: u.ID, After: after})
+		page, err := e.source.Memberships(ctx, &roomapi.MembershipsRequest{UserID: u.ID, Memberships: every, After: after})
 		if err != nil {
 			return err
 		}
@@ -57,8 +59,8 @@ func (e *Engine) addPage(u *User, page *roomapi.MembershipsResponse) {
 		// A row says when the member event came, not when the user joined: it may be
 		// a change of profile. So the beginning of the joined time is not exact.
 		e.setMember(u, row.RoomID, now, row.Pos, false)
-		if row.Forgotten {
-			e.forget(u, row.RoomID, math.MaxInt64)
+		if row.Forgotten { // at a position between this member event and the next
+			e.forget(u, row.RoomID, row.Pos+1)
 		}
 	}
 }

@@ -116,7 +116,37 @@ func (r *round) whole(ctx context.Context, c *core.Change) (*delta, error) {
 	}
 	d := fromWindow(w)
 	d.whole, d.told, d.summary = true, true, &w.WindowInfo
-	return d, nil
+	if !r.initial && r.lazy() {
+		err = r.addChangedMembers(ctx, c, d)
+	}
+	return d, err
+}
+
+// addChangedMembers adds the members that changed after the token, in case the
+// client was in the room then and did not hear that the user left and came back: it
+// still has members that a lazily loaded state would not correct.
+func (r *round) addChangedMembers(ctx context.Context, c *core.Change, d *delta) error {
+	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.since.Room, Lazy: true})
+	if err != nil || w == nil {
+		return err
+	}
+	there := map[string]bool{}
+	for _, list := range [][]*roomapi.Event{d.state, d.timeline} {
+		for _, e := range list {
+			there[e.EventID] = true
+		}
+	}
+	for _, list := range [][]*roomapi.Event{w.State, w.Timeline} {
+		for _, e := range list {
+			if e.Type == "m.room.create" {
+				return nil // the whole state: the user was not in the room then
+			}
+			if e.Type == memberType && !there[e.EventID] {
+				d.state = append(d.state, e)
+			}
+		}
+	}
+	return nil
 }
 
 // window reads the window of a joined room up to now; nil if the user was not

@@ -167,8 +167,8 @@ func TestJoinedVisibilityHidesWhatWasBefore(t *testing.T) {
 	join := h.owners.Member(roomA, alice, alice, "join")
 	after := h.owners.Message(roomA, bob, "after")
 	r := h.sync(viewapi.SyncRequest{UserID: alice, Since: since})
-	// $1 and $2 came before the visibility was set.
-	wantIDs(t, "timeline", r.Rooms.Join[roomA].Timeline.Events, "$1", "$2", join, after)
+	wantIDs(t, "timeline", r.Rooms.Join[roomA].Timeline.Events, join, after)
+	wantIDs(t, "state", r.Rooms.Join[roomA].State.Events, "$1", "$2", "$3")
 }
 
 func TestInviteKnockAndLeave(t *testing.T) {

@@ -41,7 +41,12 @@ func (o *Owners) Window(_ context.Context, req *roomapi.WindowRequest) (*roomapi
 	}
 	var seen []*roomapi.Event
 	for _, e := range o.history(req.RoomID, end) {
-		if e.Pos > req.From && o.visible(req.RoomID, req.UserID, e, to) && selects(&req.Filter, e) {
+		switch {
+		case e.Pos <= req.From:
+		case !o.visible(req.RoomID, req.UserID, e, to):
+			// A timeline has no holes: state in a hole would be lost.
+			seen, w.Limited = nil, true
+		case selects(&req.Filter, e):
 			shown := *e
 			shown.UserMembership, _ = o.member(req.RoomID, req.UserID, e.Pos)
 			seen = append(seen, &shown)
@@ -62,6 +67,7 @@ func (o *Owners) Window(_ context.Context, req *roomapi.WindowRequest) (*roomapi
 			start = end
 		}
 		w.State = o.windowState(req, w, start)
+		w.State = append(w.State, o.unshown(req, w, start, end)...)
 	}
 	for _, e := range sorted(o.state(req.RoomID, to)) {
 		if e.Type != "m.room.member" {
@@ -98,6 +104,20 @@ func (o *Owners) windowState(req *roomapi.WindowRequest, w *roomapi.Window, at i
 		changed := base[k] == nil || base[k].EventID != e.EventID
 		lazy := req.Lazy && e.Type == "m.room.member"
 		if lazy && speaks[*e.StateKey] || changed && (!lazy || len(base) > 0) {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// unshown is the state that changed after the start of the timeline and that the
+// filter took away from it.
+func (o *Owners) unshown(req *roomapi.WindowRequest, w *roomapi.Window, start, end int64) []*roomapi.Event {
+	before := o.state(req.RoomID, start)
+	var list []*roomapi.Event
+	for _, e := range sorted(o.state(req.RoomID, end)) {
+		shown := slices.ContainsFunc(w.Timeline, func(t *roomapi.Event) bool { return t.EventID == e.EventID })
+		if old := before[key{e.Type, *e.StateKey}]; !shown && (old == nil || old.EventID != e.EventID) {
 			list = append(list, e)
 		}
 	}
@@ -152,7 +172,7 @@ func (o *Owners) StateEvent(_ context.Context, req *roomapi.StateEventRequest) (
 	default:
 		return nil, merr.Forbidden("not in the room")
 	}
-	if e := o.state(req.RoomID, at)[key{req.Type, req.StateKey}]; e != nil {
+	if e := o.last(req.RoomID, req.Type, req.StateKey, at); e != nil {
 		return e, nil
 	}
 	return nil, merr.NotFound("no such state")
@@ -228,14 +248,15 @@ func (o *Owners) Memberships(_ context.Context, req *roomapi.MembershipsRequest)
 	slices.Sort(rooms)
 	for _, room := range rooms {
 		m, pos := o.member(room, req.UserID, head)
-		if room <= req.After || m == "" || forgot[room] > pos {
+		if room <= req.After || m == "" || forgot[room] > pos && len(req.Memberships) == 0 ||
+			len(req.Memberships) > 0 && !slices.Contains(req.Memberships, m) {
 			continue
 		}
 		if len(resp.Rooms) == 2 {
 			resp.More = true
 			break
 		}
-		resp.Rooms = append(resp.Rooms, roomapi.Membership{RoomID: room, Membership: m, Pos: pos})
+		resp.Rooms = append(resp.Rooms, roomapi.Membership{RoomID: room, Membership: m, Pos: pos, Forgotten: forgot[room] > pos})
 	}
 	return resp, nil
 }

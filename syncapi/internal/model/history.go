@@ -32,10 +32,20 @@ func (o *Owners) state(room string, to int64) map[key]*roomapi.Event {
 
 // membership is a user's membership after a position, "" if there never was one.
 func (o *Owners) member(room, user string, to int64) (membership string, pos int64) {
-	if e := o.state(room, to)[key{"m.room.member", user}]; e != nil {
+	if e := o.last(room, "m.room.member", user, to); e != nil {
 		return e.Membership, e.Pos
 	}
 	return "", 0
+}
+
+// last is one piece of the state after a position, nil if there is none.
+func (o *Owners) last(room, typ, stateKey string, to int64) *roomapi.Event {
+	for i := min(to, int64(len(o.rooms))) - 1; i >= 0; i-- {
+		if e := o.rooms[i].Entry.Event; e != nil && o.rooms[i].Entry.RoomID == room && e.Type == typ && e.StateKey != nil && *e.StateKey == stateKey {
+			return o.forms[e.EventID]
+		}
+	}
+	return nil
 }
 
 // joinedSince is where the joined time that lasts at a position began.
@@ -58,7 +68,7 @@ func (o *Owners) visibility(room string, at int64) string {
 	var c struct {
 		Visibility string `json:"history_visibility"`
 	}
-	if e := o.state(room, at)[key{"m.room.history_visibility", ""}]; e != nil {
+	if e := o.last(room, "m.room.history_visibility", "", at); e != nil {
 		_ = json.Unmarshal(e.Content(), &c) // redacted: none
 	}
 	if c.Visibility == "" {
@@ -82,8 +92,9 @@ func (o *Owners) visible(room, user string, e *roomapi.Event, to int64) bool {
 	case "joined":
 		return false
 	}
-	for _, later := range o.history(room, to) { // shared: if the user joins at any point after
-		if later.Pos > e.Pos && later.Type == "m.room.member" && *later.StateKey == user && later.Membership == "join" {
+	for i := e.Pos; i < to; i++ { // shared: if the user joins at any point after
+		later := o.rooms[i].Entry.Event
+		if later != nil && o.rooms[i].Entry.RoomID == room && later.Type == "m.room.member" && *later.StateKey == user && later.Membership == "join" {
 			return true
 		}
 	}

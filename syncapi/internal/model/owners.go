@@ -33,6 +33,14 @@ type Owners struct {
 // New returns owners without rooms.
 func New() *Owners { return &Owners{forms: map[string]*roomapi.Event{}} }
 
+// Membership returns a user's present membership in a room, "" if there is none.
+func (o *Owners) Membership(room, user string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	m, _ := o.member(room, user, int64(len(o.rooms)))
+	return m
+}
+
 // Windows counts the windows that were asked for.
 func (o *Owners) Windows() int {
 	o.mu.Lock()
@@ -99,7 +107,7 @@ func (o *Owners) send(e Event, redacted *roomapi.Event) string {
 		ev.StateKey = &e.StateKey
 		state = `,"state_key":` + quote(e.StateKey)
 		ev.Membership = membership(e.Content)
-		if old := o.state(e.Room, pos)[key{e.Type, e.StateKey}]; old != nil {
+		if old := o.last(e.Room, e.Type, e.StateKey, pos); old != nil {
 			ev.ReplacesState, ev.PrevContent, ev.PrevSender = old.EventID, old.Content(), old.Sender
 		}
 	}

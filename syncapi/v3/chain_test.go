@@ -1,0 +1,459 @@
+package v3
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hearth/internal/bus"
+	"hearth/roomserver/roomapi"
+	"hearth/syncapi/core"
+	"hearth/syncapi/internal/model"
+	"hearth/syncapi/viewapi"
+)
+
+var chains = flag.Int("chains", 8, "random histories of TestChains")
+
+// client is a client that adds up what it is told.
+type client struct {
+	name           string
+	user, device   string
+	filter         string
+	limit          int
+	lazy, after    bool
+	messages       bool // has only messages in the timeline
+	since          string
+	rooms          map[string]*clientRoom
+	invited, knock map[string]bool
+	account        map[string]string
+}
+
+type clientRoom struct {
+	state    map[string]string // event ids by type and key
+	receipts map[string]string // event ids by user, kind and thread
+}
+
+// world is a random history with clients that look at it.
+type world struct {
+	t       *testing.T
+	h       *harness
+	rnd     *rand.Rand
+	clients []*client
+	held    []bus.Positioned[roomapi.Entry] // entries on their way to the engine
+	deliver func(bus.Positioned[roomapi.Entry])
+	lag     bool
+	trace   []string
+}
+
+var (
+	chainUsers = []string{alice, bob, carol, "@dan:h"}
+	chainRooms = []string{roomA, roomB, "!c:h"}
+)
+
+// TestChains applies random histories and lets clients with various filters sync at
+// random points, through restarts, lost answers and a lagging log. What each client
+// has added up must equal the model's view after every answer, each event must come
+// once and in order, and nothing that the user may not see.
+func TestChains(t *testing.T) {
+	for seed := range *chains {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, uint64(seed))
+			for step := range 350 {
+				w.step(step)
+				if t.Failed() {
+					t.Fatalf("history:\n%s", strings.Join(w.trace[max(0, len(w.trace)-40):], "\n"))
+				}
+			}
+			w.release(len(w.held))
+			for range 2 {
+				for _, c := range w.clients {
+					w.sync(c, false)
+				}
+			}
+		})
+	}
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	w := &world{t: t, h: newHarness(t), rnd: rand.New(rand.NewPCG(seed, 7))}
+	if seed%2 == 0 { // memory so short that rooms are forgotten all the time
+		w.h.limits = core.Limits{Events: 4, Receipts: 2, Members: 1, Bytes: 6000, Memberships: 20, UserSyncs: 4}
+		w.h.restart(0)
+	}
+	w.deliver = w.h.owners.OnRoom
+	w.h.owners.OnRoom = func(p bus.Positioned[roomapi.Entry]) {
+		if w.lag {
+			w.held = append(w.held, p)
+		} else {
+			w.deliver(p)
+		}
+	}
+	for i, room := range chainRooms {
+		w.h.owners.Create(room, chainUsers[i], []string{"shared", "joined", "invited"}[i])
+	}
+	for i, user := range chainUsers {
+		for j, kind := range []client{
+			{name: "plain", filter: `{"room":{"timeline":{"limit":5}}}`, limit: 5},
+			{name: "after", filter: `{"room":{"timeline":{"limit":3}}}`, limit: 3, after: true},
+			{name: "messages", filter: `{"room":{"timeline":{"types":["m.room.message"],"limit":3}}}`, limit: 3, messages: true},
+			{name: "lazy", filter: `{"room":{"timeline":{"limit":2},"state":{"lazy_load_members":true}}}`, limit: 2, lazy: true},
+		} {
+			c := kind
+			c.user, c.device = user, fmt.Sprint(i, j)
+			w.reset(&c)
+			w.clients = append(w.clients, &c)
+		}
+	}
+	return w
+}
+
+func (w *world) reset(c *client) {
+	c.since, c.rooms, c.invited, c.knock, c.account = "", map[string]*clientRoom{}, map[string]bool{}, map[string]bool{}, map[string]string{}
+}
+
+func (w *world) note(format string, args ...any) {
+	w.trace = append(w.trace, fmt.Sprintf(format, args...))
+}
+
+func pick[T any](w *world, list []T) T { return list[w.rnd.IntN(len(list))] }
+
+// release lets entries come to the engine.
+func (w *world) release(n int) {
+	for _, p := range w.held[:n] {
+		w.deliver(p)
+	}
+	w.held = w.held[n:]
+	w.lag = len(w.held) > 0
+}
+
+func (w *world) step(n int) {
+	switch w.rnd.IntN(12) {
+	case 0, 1, 2, 3:
+		w.sync(pick(w, w.clients), w.rnd.IntN(6) == 0)
+	case 4:
+		if w.rnd.IntN(12) == 0 {
+			w.release(len(w.held))
+			replay := int64(w.rnd.IntN(30))
+			w.note("%d: restart with replay %d", n, replay)
+			w.h.restart(replay)
+		}
+		if w.rnd.IntN(30) == 0 {
+			w.reset(pick(w, w.clients))
+		}
+	case 5:
+		if w.lag && len(w.held) > 0 {
+			w.release(1 + w.rnd.IntN(len(w.held)))
+		} else {
+			w.lag = w.rnd.IntN(4) == 0
+		}
+	default:
+		w.act(n)
+	}
+}
+
+// act does something that is allowed in a room.
+func (w *world) act(n int) {
+	o, room, user := w.h.owners, pick(w, chainRooms), pick(w, chainUsers)
+	m := o.Membership(room, user)
+	if m != "join" {
+		w.actOutside(n, room, user, m)
+		return
+	}
+	switch w.rnd.IntN(13) {
+	case 0, 1, 2, 3, 4:
+		id := o.Message(room, user, fmt.Sprint(n))
+		w.note("%d: message %s in %s by %s", n, id, room, user)
+	case 5:
+		id := o.SetState(room, user, "m.room.topic", "", fmt.Sprintf(`{"topic":"%d"}`, n))
+		w.note("%d: topic %s in %s by %s", n, id, room, user)
+	case 6:
+		id := o.SetState(room, user, memberType, user, fmt.Sprintf(`{"membership":"join","displayname":"%d"}`, n))
+		w.note("%d: profile %s in %s of %s", n, id, room, user)
+	case 7:
+		id := o.Member(room, user, user, "leave")
+		w.note("%d: leave %s in %s of %s", n, id, room, user)
+	case 8:
+		w.actOn(n, room, user, pick(w, chainUsers))
+	case 9, 10:
+		rooms, users, _ := o.Heads(w.t.Context()) // never fails
+		list := o.View(user, rooms, users).Joined[room].Timeline
+		target := list[len(list)-1-w.rnd.IntN(min(8, len(list)))]
+		if w.rnd.IntN(3) > 0 {
+			o.Receipt(room, user, pick(w, []string{"m.read", "m.read.private"}), target.EventID, pick(w, []string{"", "main"}))
+			w.note("%d: receipt in %s by %s at %s", n, room, user, target.EventID)
+		} else if target.Type == "m.room.message" || target.Type == "m.room.topic" {
+			id := o.Redact(room, user, target.EventID)
+			w.note("%d: redaction %s in %s of %s", n, id, room, target.EventID)
+		}
+	case 11:
+		o.SetAccountData(user, pick(w, append([]string{""}, chainRooms...)), pick(w, []string{"m.x", "m.y"}), fmt.Sprintf(`{"n":%d}`, n))
+		w.note("%d: account data of %s", n, user)
+	case 12:
+		id := o.SetState(room, user, "m.room.history_visibility", "",
+			fmt.Sprintf(`{"history_visibility":"%s"}`, pick(w, []string{"shared", "joined", "invited"})))
+		w.note("%d: visibility %s in %s", n, id, room)
+	}
+}
+
+func (w *world) actOutside(n int, room, user, m string) {
+	switch {
+	case m == "ban":
+	case w.rnd.IntN(2) == 0:
+		id := w.h.owners.Member(room, user, user, "join")
+		w.note("%d: join %s in %s of %s", n, id, room, user)
+	case m == "invite" || m == "knock":
+		id := w.h.owners.Member(room, user, user, "leave")
+		w.note("%d: rejection %s in %s of %s", n, id, room, user)
+	case m == "leave" && w.rnd.IntN(4) == 0:
+		w.h.owners.Forget(room, user)
+		w.note("%d: %s forgets %s", n, user, room)
+	case w.rnd.IntN(3) == 0:
+		id := w.h.owners.Member(room, user, user, "knock")
+		w.note("%d: knock %s in %s of %s", n, id, room, user)
+	}
+}
+
+func (w *world) actOn(n int, room, user, target string) {
+	next := map[string][]string{"": {"invite", "ban"}, "leave": {"invite", "ban"}, "invite": {"leave"}, "knock": {"invite", "leave"},
+		"join": {"leave", "ban"}, "ban": {"leave"}}[w.h.owners.Membership(room, target)]
+	if user == target {
+		return
+	}
+	m := pick(w, next)
+	id := w.h.owners.Member(room, user, target, m)
+	w.note("%d: %s makes %s of %s in %s: %s", n, user, m, target, room, id)
+}
+
+// sync lets a client sync; a lost answer has no effect on it.
+func (w *world) sync(c *client, lost bool) {
+	w.t.Helper()
+	// A view that is loaded meanwhile is ahead of the engine and waits for it.
+	released := make(chan struct{})
+	timer := time.AfterFunc(50*time.Millisecond, func() { w.release(len(w.held)); close(released) })
+	r := w.h.sync(viewapi.SyncRequest{UserID: c.user, DeviceID: c.device, Since: c.since, Filter: json.RawMessage(c.filter), UseStateAfter: c.after})
+	if !timer.Stop() {
+		<-released
+	}
+	w.note("   %s of %s syncs %s → %s (lost: %v)", c.name, c.user, c.since, r.NextBatch, lost)
+	if lost {
+		return
+	}
+	now, err := viewapi.ParseToken(r.NextBatch)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var since viewapi.Token
+	if c.since != "" {
+		if since, err = viewapi.ParseToken(c.since); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	view := w.h.owners.View(c.user, now.Room, now.User)
+	k := &check{w: w, c: c, since: since, now: now, view: view}
+	k.apply(&r)
+	k.compare()
+	c.since = r.NextBatch
+}
+
+// check compares one answer with the model.
+type check struct {
+	w          *world
+	c          *client
+	since, now viewapi.Token
+	view       model.View
+}
+
+func (k *check) errorf(format string, args ...any) {
+	k.w.t.Helper()
+	k.w.t.Errorf("%s of %s, %s to %s: %s", k.c.name, k.c.user, k.since, k.now, fmt.Sprintf(format, args...))
+}
+
+func (k *check) apply(r *response) {
+	c := k.c
+	for id, room := range r.Rooms.Leave {
+		delete(c.rooms, id)
+		delete(c.invited, id)
+		delete(c.knock, id)
+		if left := k.view.Left[id]; left == nil {
+			k.errorf("%s was not left", id)
+		} else if room.Timeline != nil && len(room.Timeline.Events) > 0 {
+			k.timeline(id, &room, left, false)
+		}
+	}
+	for id := range r.Rooms.Invite {
+		delete(c.rooms, id)
+		delete(c.knock, id)
+		c.invited[id] = true
+	}
+	for id := range r.Rooms.Knock {
+		delete(c.rooms, id)
+		delete(c.invited, id)
+		c.knock[id] = true
+	}
+	for id, room := range r.Rooms.Join {
+		delete(c.invited, id)
+		delete(c.knock, id)
+		k.join(id, &room)
+	}
+	for _, e := range r.AccountData.Events {
+		c.account["\x00"+e.Type] = string(e.Content)
+	}
+}
+
+func (k *check) join(id string, room *joinedRoom) {
+	joined := k.view.Joined[id]
+	if joined == nil {
+		k.errorf("%s is told as joined", id)
+		return
+	}
+	mine := k.c.rooms[id]
+	if mine == nil {
+		mine = &clientRoom{state: map[string]string{}, receipts: map[string]string{}}
+		k.c.rooms[id] = mine
+	}
+	newly := joined.Since > k.since.Room
+	if newly && room.Timeline == nil {
+		k.errorf("%s is new, but has no timeline", id)
+	}
+	k.timeline(id, room, joined, newly)
+	lists := []*events{room.State, room.StateAfter}
+	if !k.c.after && room.Timeline != nil {
+		lists = append(lists, &events{room.Timeline.Events})
+	}
+	for _, list := range lists {
+		if list == nil {
+			continue
+		}
+		for _, e := range list.Events {
+			if e.StateKey != nil {
+				mine.state[e.Type+"\x00"+*e.StateKey] = e.EventID
+			}
+		}
+	}
+	k.ephemeral(mine, room)
+	for _, e := range room.AccountData.Events {
+		k.c.account[id+"\x00"+e.Type] = string(e.Content)
+	}
+	if k.c.lazy && room.Timeline != nil {
+		for _, e := range room.Timeline.Events {
+			if mine.state[memberType+"\x00"+e.Sender] == "" {
+				k.errorf("the client does not know %s, who sent %s in %s", e.Sender, e.EventID, id)
+			}
+		}
+	}
+}
+
+// timeline compares the timeline of an answer with what the user may see.
+func (k *check) timeline(id string, room *joinedRoom, want *model.Room, newly bool) {
+	var expect []string
+	redacted := map[string]bool{}
+	for _, e := range want.Timeline {
+		if (newly || e.Pos > k.since.Room) && (!k.c.messages || e.Type == "m.room.message") {
+			expect = append(expect, e.EventID)
+			redacted[e.EventID] = e.RedactedBecause != nil
+		}
+	}
+	limited := len(expect) > k.c.limit || newly && want.Hole > 0 || want.Hole > k.since.Room
+	expect = expect[max(0, len(expect)-k.c.limit):]
+	if room.Timeline == nil {
+		if len(expect) > 0 {
+			k.errorf("%s has no timeline, want %v", id, expect)
+		}
+		return
+	}
+	if got := ids(room.Timeline.Events); !slices.Equal(got, expect) {
+		k.errorf("timeline of %s: got %v, want %v", id, got, expect)
+	}
+	if room.Timeline.Limited != limited {
+		k.errorf("timeline of %s: limited is %v", id, room.Timeline.Limited)
+	}
+	for _, e := range room.Timeline.Events {
+		if !k.w.lag && redacted[e.EventID] != (e.Unsigned.Redacted != nil) {
+			k.errorf("%s in %s: redacted is %v", e.EventID, id, e.Unsigned.Redacted != nil)
+		}
+	}
+}
+
+func (k *check) ephemeral(mine *clientRoom, room *joinedRoom) {
+	for _, e := range room.Ephemeral.Events {
+		if e.Type != "m.receipt" {
+			continue
+		}
+		var content map[string]map[string]map[string]struct {
+			ThreadID string `json:"thread_id"`
+		}
+		if err := json.Unmarshal(e.Content, &content); err != nil {
+			k.errorf("receipt: %v", err)
+		}
+		for event, kinds := range content {
+			for kind, users := range kinds {
+				for user, r := range users {
+					if kind == core.PrivateReceipt && user != k.c.user {
+						k.errorf("a private receipt of %s", user)
+					}
+					mine.receipts[user+"\x00"+kind+"\x00"+r.ThreadID] = event
+				}
+			}
+		}
+	}
+}
+
+// compare compares all that the client has added up with the model.
+func (k *check) compare() {
+	c := k.c
+	same := func(what string, got, want []string) {
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			k.errorf("%s: got %v, want %v", what, got, want)
+		}
+	}
+	joined := maps.Clone(c.rooms)
+	if k.w.lag { // an invite may be over for the owner, and is left out then
+		maps.DeleteFunc(joined, func(id string, _ *clientRoom) bool { return k.view.Invited[id] || k.view.Knocked[id] })
+	}
+	same("joined rooms", slices.Collect(maps.Keys(joined)), slices.Collect(maps.Keys(k.view.Joined)))
+	if !k.w.lag {
+		same("invites", slices.Collect(maps.Keys(c.invited)), slices.Collect(maps.Keys(k.view.Invited)))
+		same("knocks", slices.Collect(maps.Keys(c.knock)), slices.Collect(maps.Keys(k.view.Knocked)))
+	}
+	for id, mine := range c.rooms {
+		want := k.view.Joined[id]
+		if want == nil {
+			continue
+		}
+		for key, event := range want.State {
+			member := strings.HasPrefix(key, memberType)
+			switch {
+			case mine.state[key] == event:
+			case c.lazy && member && (mine.state[key] == "" || k.w.lag):
+			default:
+				k.errorf("state %q of %s: got %q, want %q", key, id, mine.state[key], event)
+			}
+		}
+		if !k.w.lag {
+			receipts := map[string]string{}
+			for _, r := range want.Receipts {
+				receipts[r.UserID+"\x00"+r.Kind+"\x00"+r.ThreadID] = r.EventID
+			}
+			if !maps.Equal(mine.receipts, receipts) {
+				k.errorf("receipts of %s: got %q, want %q", id, mine.receipts, receipts)
+			}
+		}
+	}
+	for _, d := range k.view.Account {
+		if d.RoomID != "" && k.view.Joined[d.RoomID] == nil {
+			continue
+		}
+		if got := c.account[d.RoomID+"\x00"+d.Type]; got != string(d.Content) {
+			k.errorf("account data %s of %q: got %s, want %s", d.Type, d.RoomID, got, d.Content)
+		}
+	}
+}
