@@ -38,7 +38,8 @@ type sim struct {
 	byID   map[string]*simEvent
 	roomID string
 	clock  int64
-	nodes  int // asked for
+	lean   bool // one state map, which grows
+	nodes  int  // asked for
 	bodies int
 	calls  int
 }
@@ -103,6 +104,7 @@ func newSim(t testing.TB, v *pdu.RoomVersion, seed uint64, users int) *sim {
 	s.must(creator, "m.room.member", creator, `{"membership":"join"}`)
 	s.must(creator, "m.room.power_levels", "", `{"users":`+own+`,"state_default":0}`)
 	s.must(creator, "m.room.join_rules", "", `{"join_rule":"public"}`)
+	s.lean = users > 100
 	for _, u := range s.users[1 : 1+len(s.users)*2/3] {
 		s.must(u, "m.room.member", u, `{"membership":"join"}`)
 	}
@@ -162,7 +164,10 @@ func (s *sim) build(prev []*simEvent, before stateMap, sender, typ, key, content
 }
 
 func (s *sim) insert(ev *pdu.Event, nums []int64, before stateMap) *simEvent {
-	e := &simEvent{num: int64(len(s.list)) + 1, ev: ev, auth: nums, gen: 1, after: maps.Clone(before)}
+	e := &simEvent{num: int64(len(s.list)) + 1, ev: ev, auth: nums, gen: 1, after: before}
+	if !s.lean {
+		e.after = maps.Clone(before)
+	}
 	for _, a := range nums {
 		e.gen = max(e.gen, s.get(a).gen+1)
 	}
