@@ -1,15 +1,11 @@
 package clientapi
 
 import (
-	"context"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"hearth/internal/merr"
-	"hearth/syncapi/viewapi"
 )
 
 func TestRequestsReachTheRoomserver(t *testing.T) {
@@ -176,81 +172,6 @@ func TestEventsAreRendered(t *testing.T) {
 	})
 }
 
-func TestBadRequests(t *testing.T) {
-	s := start(t, true, nil)
-	token := s.user("alice")
-	r := "/rooms/" + testRoom
-	for _, c := range []struct {
-		status                   int
-		code, method, path, body string
-	}{
-		{400, "M_NOT_JSON", "PUT", r + "/send/m.x/1", `{"a":`},
-		{400, "M_BAD_JSON", "PUT", r + "/send/m.x/1", `[]`},
-		{400, "M_NOT_JSON", "PUT", r + "/send/m.x/1", ``},
-		{413, "M_TOO_LARGE", "PUT", r + "/send/m.x/1", `{"a":"` + strings.Repeat("x", 128<<10) + `"}`},
-		{400, "M_INVALID_PARAM", "PUT", r + "/send/m.x/" + strings.Repeat("t", 300), `{}`},
-		{400, "M_INVALID_PARAM", "PUT", "/rooms/room/send/m.x/1", `{}`},
-		{400, "M_INVALID_PARAM", "POST", "/rooms/%23a:test/join", `{}`},
-		{400, "M_INVALID_PARAM", "POST", "/join/nonsense", `{}`},
-		{400, "M_INVALID_PARAM", "POST", r + "/invite", `{"user_id":"bob"}`},
-		{400, "M_MISSING_PARAM", "POST", r + "/invite", `{}`},
-		{403, "M_FORBIDDEN", "POST", r + "/invite", `{"medium":"email","address":"a@b","id_server":"x"}`},
-		{400, "M_MISSING_PARAM", "POST", r + "/ban", `{}`},
-		{400, "M_BAD_JSON", "POST", r + "/kick", `{"user_id":5}`},
-		{400, "M_BAD_JSON", "POST", r + "/leave", `{"reason":5}`},
-		{403, "M_FORBIDDEN", "PUT", r + "/typing/@bob:test", `{"typing":true}`},
-		{400, "M_MISSING_PARAM", "PUT", r + "/typing/@alice:test", `{}`},
-		{400, "M_BAD_JSON", "PUT", r + "/typing/@alice:test", `{"typing":"yes"}`},
-		{400, "M_INVALID_PARAM", "POST", r + "/receipt/m.unknown/$e:test", `{}`},
-		{400, "M_INVALID_PARAM", "POST", r + "/receipt/m.read/e", `{}`},
-		{400, "M_INVALID_PARAM", "POST", r + "/receipt/m.read/$e:test", `{"thread_id":""}`},
-		{400, "M_INVALID_PARAM", "POST", r + "/receipt/m.read/$e:test", `{"thread_id":5}`},
-		{400, "M_INVALID_PARAM", "POST", r + "/receipt/m.fully_read/$e:test", `{"thread_id":"main"}`},
-		{400, "M_BAD_JSON", "POST", r + "/read_markers", `{"m.read":{}}`},
-		{400, "M_INVALID_PARAM", "GET", "/directory/room/alias", ``},
-		{400, "M_INVALID_PARAM", "PUT", "/directory/room/%23a:else.org", `{"room_id":"!room:test"}`},
-		{400, "M_MISSING_PARAM", "PUT", "/directory/room/%23a:test", `{}`},
-		{400, "M_INVALID_PARAM", "PUT", "/directory/room/%23a:test", `{"room_id":"x"}`},
-		{403, "M_FORBIDDEN", "GET", "/user/@bob:test/account_data/m.x", ``},
-		{403, "M_FORBIDDEN", "PUT", "/user/@bob:test/account_data/m.x", `{}`},
-		{400, "M_BAD_JSON", "PUT", "/user/@alice:test/account_data/m.x", `[]`},
-		{400, "M_NOT_JSON", "PUT", "/user/@alice:test/account_data/m.x", `{`},
-		{400, "M_BAD_JSON", "PUT", "/user/@alice:test/account_data/m.x", `{"a":1,"a":2}`},
-		{400, "M_INVALID_PARAM", "PUT", "/user/@alice:test/rooms/room/account_data/m.x", `{}`},
-		{405, "M_BAD_JSON", "PUT", "/user/@alice:test/rooms/" + testRoom + "/account_data/m.fully_read", `{"event_id":"$e:test"}`},
-		{405, "M_BAD_JSON", "PUT", "/user/@alice:test/account_data/m.push_rules", `{}`},
-		{404, "M_NOT_FOUND", "GET", "/user/@alice:test/account_data/m.x", ``},
-		{403, "M_FORBIDDEN", "POST", "/user/@bob:test/filter", `{}`},
-		{400, "M_BAD_JSON", "POST", "/user/@alice:test/filter", `{"room":5}`},
-		{400, "M_BAD_JSON", "POST", "/user/@alice:test/filter", `{"room":{"timeline":{"types":"m.x"}}}`},
-		{400, "M_BAD_JSON", "POST", "/user/@alice:test/filter", `{"event_format":"xml"}`},
-		{404, "M_NOT_FOUND", "GET", "/user/@alice:test/filter/none", ``},
-		{403, "M_FORBIDDEN", "PUT", "/profile/@bob:test/displayname", `{"displayname":"x"}`},
-		{400, "M_MISSING_PARAM", "PUT", "/profile/@alice:test/displayname", `{}`},
-		{400, "M_BAD_JSON", "PUT", "/profile/@alice:test/displayname", `{"displayname":5}`},
-		{400, "M_INVALID_PARAM", "PUT", "/profile/@alice:test/displayname", `{"displayname":"` + strings.Repeat("x", 2000) + `"}`},
-		{400, "M_INVALID_PARAM", "PUT", "/profile/@alice:test/avatar_url", `{"avatar_url":"http://x/"}`},
-		{400, "M_INVALID_PARAM", "PUT", "/profile/@alice:test/plain", `{"plain":1}`},
-		{400, "M_INVALID_PARAM", "PUT", "/profile/@alice:test/a.B", `{"a.B":1}`},
-		{400, "M_KEY_TOO_LARGE", "PUT", "/profile/@alice:test/a." + strings.Repeat("b", 254), `{}`},
-		{404, "M_NOT_FOUND", "GET", "/profile/@nobody:test", ``},
-		{404, "M_NOT_FOUND", "GET", "/profile/@alice:test/avatar_url", ``},
-		{400, "M_INVALID_PARAM", "GET", "/profile/alice", ``},
-		{404, "M_NOT_FOUND", "GET", "/pushrules/global/override/none", ``},
-		{400, "M_INVALID_PARAM", "GET", "/pushrules/global/none/none", ``},
-		{400, "M_INVALID_PARAM", "GET", "/sync?timeout=-1", ``},
-		{400, "M_INVALID_PARAM", "GET", "/sync?set_presence=x", ``},
-		{400, "M_INVALID_PARAM", "GET", "/sync?filter=none", ``},
-		{400, "M_INVALID_PARAM", "GET", "/sync?filter=%7Bx", ``},
-		{400, "M_BAD_JSON", "GET", "/sync?filter=%7B%22room%22%3A5%7D", ``},
-		{404, "M_UNRECOGNIZED", "GET", "/keys/query", ``},
-		{405, "M_UNRECOGNIZED", "GET", "/logout", ``},
-		{404, "M_UNRECOGNIZED", "GET", "/sync/", ``},
-	} {
-		s.refuse(c.status, c.code, c.method, c.path, token, c.body)
-	}
-}
-
 func TestProfile(t *testing.T) {
 	each(t, func(s *server) {
 		token := s.user("alice")
@@ -307,140 +228,4 @@ func TestAccountDataFiltersAndMarkers(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestSync(t *testing.T) {
-	each(t, func(s *server) {
-		token := s.user("alice")
-		device := s.must("GET", "/account/whoami", token, "").text("device_id")
-		same(s.t, "answer", s.must("GET", "/sync?since=s0&timeout=999999999&full_state=true&use_state_after=true&set_presence=offline&filter=%7B%22room%22%3A%7B%7D%7D", token, "").raw,
-			`{"next_batch":"s1_1_0"}`)
-		asked(s.t, "request", s.rooms.took("sync"), `{"UserID":"@alice:test","DeviceID":"`+device+`","Since":"s0","TimeoutMS":300000,"Filter":{"room":{}},"FullState":true,"SetPresence":"offline","UseStateAfter":true}`)
-		s.rooms.failWith(merr.InvalidParam("Invalid sync token"))
-		s.refuse(400, "M_INVALID_PARAM", "GET", "/sync?since=x", token, "")
-		s.rooms.failWith(nil)
-
-		web := httptest.NewServer(s.ClientHandler())
-		defer web.Close()
-		get := func(ctx context.Context) (*http.Response, error) {
-			r, _ := http.NewRequestWithContext(ctx, "GET", web.URL+"/_matrix/client/v3/sync?timeout=30000", nil)
-			r.Header.Set("Authorization", "Bearer "+token)
-			return http.DefaultClient.Do(r)
-		}
-		ended := make(chan error, 1)
-		entered := make(chan struct{}, 1)
-		s.rooms.mu.Lock()
-		s.rooms.sync = func(ctx context.Context, _ *viewapi.SyncRequest, send func([]byte) error) error {
-			entered <- struct{}{}
-			<-ctx.Done()
-			ended <- ctx.Err()
-			return ctx.Err()
-		}
-		s.rooms.mu.Unlock()
-		// The client goes away: the wait ends.
-		ctx, cancel := context.WithCancel(context.Background())
-		go func() { <-entered; cancel() }()
-		if resp, err := get(ctx); err == nil {
-			resp.Body.Close()
-			s.t.Error("an answer after the client left")
-		}
-		wait(s.t, ended)
-		// The server stops: the client is told at once to come back.
-		go func() { <-entered; s.stop() }()
-		resp, err := get(context.Background())
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		if body, err := readBody(resp); resp.StatusCode != 503 || err != nil || !strings.Contains(body, "M_UNAVAILABLE") {
-			s.t.Errorf("%d %s %v", resp.StatusCode, body, err)
-		}
-		wait(s.t, ended)
-	})
-}
-
-func TestLargeSyncIsStreamed(t *testing.T) {
-	each(t, func(s *server) {
-		token := s.user("alice")
-		s.rooms.mu.Lock()
-		s.rooms.sync = func(_ context.Context, _ *viewapi.SyncRequest, send func([]byte) error) error {
-			if err := send([]byte(`{"x":"`)); err != nil {
-				return err
-			}
-			for range 40 {
-				if err := send([]byte(strings.Repeat("y", 100<<10))); err != nil {
-					return err
-				}
-			}
-			return send([]byte(`"}`))
-		}
-		s.rooms.mu.Unlock()
-		if a := s.must("GET", "/sync", token, ""); len(a.text("x")) != 40*100<<10 {
-			s.t.Errorf("%d bytes", len(a.text("x")))
-		}
-	})
-}
-
-func wait(t *testing.T, ch <-chan error) {
-	t.Helper()
-	select {
-	case <-ch:
-	case <-time.After(10 * time.Second):
-		t.Fatal("nothing happened")
-	}
-}
-
-func TestDiscovery(t *testing.T) {
-	s := start(t, true, nil)
-	s.refuse(404, "M_NOT_FOUND", "GET", "/.well-known/matrix/client", "", "")
-	s = start(t, true, func(d *Deps) { d.PublicBaseURL = "https://hs.example.org" })
-	a := s.must("GET", "/.well-known/matrix/client", "", "")
-	same(t, "well-known", a.raw, `{"m.homeserver":{"base_url":"https://hs.example.org"}}`)
-	if a.header.Get("Access-Control-Allow-Origin") != "*" {
-		t.Errorf("%v", a.header)
-	}
-	token := s.user("alice")
-	l := s.must("POST", "/login", "", `{"type":"m.login.password","user":"alice","password":"`+password+`"}`)
-	if !strings.Contains(l.raw, `"well_known":{"m.homeserver":{"base_url":"https://hs.example.org"}}`) {
-		t.Errorf("%s", l.raw)
-	}
-	v := s.must("GET", "/_matrix/client/versions", "", "")
-	if !strings.Contains(v.raw, `"v1.1"`) {
-		t.Errorf("%s", v.raw)
-	}
-	c := s.must("GET", "/capabilities", token, "")
-	versions := c.body["capabilities"].(map[string]any)["m.room_versions"].(map[string]any)
-	if versions["default"] != "12" || len(versions["available"].(map[string]any)) != 12 {
-		t.Errorf("%s", c.raw)
-	}
-	same(t, "turn", s.must("GET", "/voip/turnServer", token, "").raw, `{}`)
-	same(t, "protocols", s.must("GET", "/thirdparty/protocols", token, "").raw, `{}`)
-	same(t, "pushers", s.must("GET", "/pushers", token, "").raw, `{"pushers":[]}`)
-}
-
-func TestPushRules(t *testing.T) {
-	s := start(t, true, nil)
-	token := s.user("alice")
-	rules := s.must("GET", "/pushrules/", token, "")
-	global := rules.body["global"].(map[string]any)
-	if len(global["override"].([]any)) != 10 || len(global["underride"].([]any)) != 5 || len(global["content"].([]any)) != 0 {
-		t.Errorf("%s", rules.raw)
-	}
-	same(t, "account data", s.must("GET", "/user/@alice:test/account_data/m.push_rules", token, "").raw, rules.raw)
-	same(t, "master", s.must("GET", "/pushrules/global/override/.m.rule.master", token, "").raw,
-		`{"rule_id":".m.rule.master","default":true,"enabled":false,"conditions":[],"actions":[]}`)
-	same(t, "invite", s.must("GET", "/pushrules/global/override/.m.rule.invite_for_me", token, "").raw,
-		`{"rule_id":".m.rule.invite_for_me","default":true,"enabled":true,"conditions":[{"kind":"event_match","key":"type","pattern":"m.room.member"},
-		{"kind":"event_match","key":"content.membership","pattern":"invite"},{"kind":"event_match","key":"state_key","pattern":"@alice:test"}],
-		"actions":["notify",{"set_tweak":"sound","value":"default"}]}`)
-	same(t, "mention", s.must("GET", "/pushrules/global/override/.m.rule.is_user_mention", token, "").raw,
-		`{"rule_id":".m.rule.is_user_mention","default":true,"enabled":true,"conditions":[{"kind":"event_property_contains","key":"content.m\\.mentions.user_ids","value":"@alice:test"}],
-		"actions":["notify",{"set_tweak":"sound","value":"default"},{"set_tweak":"highlight"}]}`)
-	same(t, "tombstone", s.must("GET", "/pushrules/global/override/.m.rule.tombstone", token, "").raw,
-		`{"rule_id":".m.rule.tombstone","default":true,"enabled":true,"conditions":[{"kind":"event_match","key":"type","pattern":"m.room.tombstone"},{"kind":"event_match","key":"state_key","pattern":""}],
-		"actions":["notify",{"set_tweak":"highlight"}]}`)
-	same(t, "one to one", s.must("GET", "/pushrules/global/underride/.m.rule.room_one_to_one", token, "").raw,
-		`{"rule_id":".m.rule.room_one_to_one","default":true,"enabled":true,"conditions":[{"kind":"room_member_count","is":"2"},{"kind":"event_match","key":"type","pattern":"m.room.message"}],
-		"actions":["notify",{"set_tweak":"sound","value":"default"}]}`)
-	same(t, "enabled", s.must("GET", "/pushrules/global/override/.m.rule.master/enabled", token, "").raw, `{"enabled":false}`)
-	same(t, "actions", s.must("GET", "/pushrules/global/underride/.m.rule.call/actions", token, "").raw, `{"actions":["notify",{"set_tweak":"sound","value":"ring"}]}`)
 }

@@ -53,14 +53,17 @@ func New(ctx context.Context, d Deps) (*Store, error) {
 	}
 	s.log = bus.NewPublisher(d.Bus, userapi.Log, users.Head)
 	if err := s.handle(); err != nil {
-		_ = users.Close()
+		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
 }
 
 // Close commits what is queued and releases the database.
-func (s *Store) Close() error { return s.users.Close() }
+func (s *Store) Close() error {
+	s.passwords.close()
+	return s.users.Close()
+}
 
 // Lost is closed when another process took the database over: this one must stop.
 func (s *Store) Lost() <-chan struct{} { return s.users.Lost() }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
@@ -34,18 +36,43 @@ var errHash = errors.New("account: unusable password hash")
 
 // hasher makes and checks password hashes, a few at a time: each takes 19 MiB and
 // tens of milliseconds of a processor, which log-ins must not take from the rest.
-type hasher struct{ slots *semaphore.Weighted }
+type hasher struct {
+	slots *semaphore.Weighted
+	// quiet gives the memory back to the system when nobody has logged in for a
+	// while. Otherwise a log-in or two would double what a small server holds for
+	// as long as it runs, since its heap is smaller than they are.
+	quiet *time.Timer
+}
+
+const quietAfter = 2 * time.Second
 
 func newHasher() *hasher {
-	return &hasher{semaphore.NewWeighted(int64(max(1, min(4, runtime.GOMAXPROCS(0)))))}
+	return &hasher{
+		slots: semaphore.NewWeighted(int64(max(1, min(4, runtime.GOMAXPROCS(0))))),
+		quiet: time.AfterFunc(quietAfter, debug.FreeOSMemory),
+	}
 }
+
+// enter waits for a slot; leave must follow.
+func (h *hasher) enter(ctx context.Context) (leave func(), err error) {
+	if err := h.slots.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	return func() {
+		h.slots.Release(1)
+		h.quiet.Reset(quietAfter)
+	}, nil
+}
+
+func (h *hasher) close() { h.quiet.Stop() }
 
 // hash returns the PHC string of a password.
 func (h *hasher) hash(ctx context.Context, password string) (string, error) {
-	if err := h.slots.Acquire(ctx, 1); err != nil {
+	leave, err := h.enter(ctx)
+	if err != nil {
 		return "", err
 	}
-	defer h.slots.Release(1)
+	defer leave()
 	salt := make([]byte, argonSalt)
 	_, _ = rand.Read(salt) // never fails
 	key := argon2.IDKey([]byte(password), salt, argonPasses, argonMemory, argonThreads, argonKey)
@@ -61,10 +88,11 @@ func (h *hasher) check(ctx context.Context, hash, password string) (ok, old bool
 		_, err := h.hash(ctx, password)
 		return false, false, err
 	}
-	if err := h.slots.Acquire(ctx, 1); err != nil {
+	leave, err := h.enter(ctx)
+	if err != nil {
 		return false, false, err
 	}
-	defer h.slots.Release(1)
+	defer leave()
 	if strings.HasPrefix(hash, "$2") {
 		if cost, err := bcrypt.Cost([]byte(hash)); err != nil || cost > maxBcryptCost {
 			return false, false, errHash

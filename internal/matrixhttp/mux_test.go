@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -108,75 +107,6 @@ func errcode(w *httptest.ResponseRecorder) string {
 	return e.Code
 }
 
-func TestPathsAreExactAndDecodedOnce(t *testing.T) {
-	m := newMux(t, nil)
-	for path, want := range map[string]string{
-		"/_matrix/client/v3/sync":                                         `{}`,
-		"/_matrix/client/r0/sync":                                         `{}`,
-		"/_matrix/client/v3/directory/room/%23a%2Fb%3Atest":               `{"alias":"#a/b:test"}`,
-		"/_matrix/client/v3/directory/room/%2523a":                        `{"alias":"%23a"}`,
-		"/_matrix/client/v3/rooms/!r:test/state/m.room.name":              `{"roomId":"!r:test","type":"m.room.name"}`,
-		"/_matrix/client/v3/rooms/!r:test/state/m.room.name/":             `{"roomId":"!r:test","type":"m.room.name"}`,
-		"/_matrix/client/v3/rooms/!r:test/state/a/b":                      `{"key":"b","roomId":"!r:test","type":"a"}`,
-		"/_matrix/client/v3/rooms/%21r:test/state/a/%F0%9F%8E%89%20x+y":   `{"key":"🎉 x+y","roomId":"!r:test","type":"a"}`,
-		"/_matrix/client/v3/rooms/!..%2F..%2Fr:x/state/m.room.power%2E":   `{"roomId":"!../../r:x","type":"m.room.power."}`,
-		"/_matrix/client/v3/rooms/%252e%252e/state/m.room.name?limit=%ff": `{"roomId":"%2e%2e","type":"m.room.name"}`,
-	} {
-		w := do(m, "GET", path, "")
-		if got := w.Body.String(); w.Code != 200 || got != want {
-			t.Errorf("%s: %d %s, want %s", path, w.Code, got, want)
-		}
-	}
-}
-
-func TestPathsThatAreNotThere(t *testing.T) {
-	m := newMux(t, nil)
-	for _, path := range []string{
-		"/", "/_matrix", "/_matrix/client", "/_matrix/client/v3", "/_matrix/client/v3/", "/_matrix/client/v3/sync/",
-		"//_matrix/client/v3/sync", "/_matrix//client/v3/sync", "/_matrix/client/v3/sync/extra", "/_matrix/client/v2/sync",
-		"/_matrix/client/v3/./sync", "/_matrix/client/v3/x/../sync", "/_matrix/client/v3/%73ync", "/_matrix%2Fclient/v3/sync",
-		"/_MATRIX/client/v3/sync", "/_matrix/client/v3/rooms//state", "/_matrix/client/v3/rooms/!r:t/state/m.room.name//",
-		"/_matrix/client/v3/rooms/../state", "/_matrix/client/v3/rooms/%2e%2e/state", "/_matrix/client/v3/rooms/%2E/state",
-		"/_matrix/client/v3/rooms/!r:t/state/a/b/c", "/_matrix/client/v3/sync%00", "/_matrix/client/v3/sync;x",
-		"/" + strings.Repeat("a/", 5000),
-	} {
-		w := do(m, "GET", path, "")
-		if w.Code != 404 || errcode(w) != "M_UNRECOGNIZED" {
-			t.Errorf("%.60s: %d %s", path, w.Code, w.Body)
-		}
-	}
-	for _, r := range sampleRoutes() {
-		path := strings.NewReplacer("(r0|v3)", "v3", "{", "", "}", "").Replace(r.Path)
-		for _, tail := range []string{"/extra/extra/extra", "//", "/%2e%2e", "/.."} {
-			if w := do(m, r.Method, path+tail, "{}"); w.Code != 404 {
-				t.Errorf("%s %s: %d", r.Method, path+tail, w.Code)
-			}
-		}
-	}
-}
-
-func TestTextOfThePathMustBeClean(t *testing.T) {
-	m := newMux(t, nil)
-	for _, path := range []string{"/_matrix/client/v3/directory/room/%ff", "/_matrix/client/v3/directory/room/a%00b"} {
-		if w := do(m, "GET", path, ""); w.Code != 400 || errcode(w) != "M_INVALID_PARAM" {
-			t.Errorf("%s: %d %s", path, w.Code, w.Body)
-		}
-	}
-}
-
-func TestWrongMethod(t *testing.T) {
-	m := newMux(t, nil)
-	for _, method := range []string{"POST", "HEAD", "DELETE", "BREW"} {
-		w := do(m, method, "/_matrix/client/v3/rooms/!r:t/state/a/b", "")
-		if w.Code != 405 || w.Header().Get("Allow") != "GET" {
-			t.Errorf("%s: %d %v", method, w.Code, w.Header())
-		}
-		if method != "HEAD" && errcode(w) != "M_UNRECOGNIZED" {
-			t.Errorf("%s: %s", method, w.Body)
-		}
-	}
-}
-
 func TestCORS(t *testing.T) {
 	m := newMux(t, nil)
 	w := do(m, "OPTIONS", "/_matrix/client/v3/private", "")
@@ -195,79 +125,6 @@ func TestCORS(t *testing.T) {
 	}
 	if w := do(m, "OPTIONS", "/_synapse/admin/v1/thing", ""); w.Code != 405 || w.Header().Get("Access-Control-Allow-Origin") != "" {
 		t.Errorf("admin preflight: %d %v", w.Code, w.Header())
-	}
-}
-
-func TestBodies(t *testing.T) {
-	m := newMux(t, nil)
-	for name, c := range map[string]struct {
-		path, body string
-		status     int
-		code, says string
-	}{
-		"good":               {"decode", ` {"name":"x","list":[{"n":1}],"inner":{"on":true},"more":[1.5]} `, 200, "", `{"name":"x","list":[{"n":1}],"inner":{"on":true}}`},
-		"null is absent":     {"decode", `{"name":null,"inner":null}`, 200, "", `{"name":"","list":null,"inner":null}`},
-		"empty":              {"decode", ``, 400, "M_NOT_JSON", ""},
-		"empty allowed":      {"maybe", ``, 200, "", `{"name":"","list":null,"inner":null}`},
-		"broken":             {"decode", `{"name":`, 400, "M_NOT_JSON", ""},
-		"two values":         {"decode", `{}{}`, 400, "M_NOT_JSON", ""},
-		"array":              {"decode", `[]`, 400, "M_BAD_JSON", ""},
-		"string":             {"decode", `"x"`, 400, "M_BAD_JSON", ""},
-		"null":               {"decode", `null`, 400, "M_BAD_JSON", ""},
-		"NaN":                {"decode", `{"name":NaN}`, 400, "M_NOT_JSON", ""},
-		"bad UTF-8":          {"decode", "{\"name\":\"\xff\"}", 400, "M_NOT_JSON", ""},
-		"lone surrogate":     {"decode", `{"name":"\ud800"}`, 400, "M_NOT_JSON", ""},
-		"key twice":          {"decode", `{"name":"a","name":"b"}`, 400, "M_BAD_JSON", ""},
-		"key twice, escaped": {"decode", `{"name":"a","n\u0061me":"b"}`, 400, "M_BAD_JSON", ""},
-		"another case":       {"decode", `{"NAME":"a","Inner":{"on":true},"list":[{"N":7}],"inner":{"ON":true}}`, 200, "", `{"name":"","list":[{"n":0}],"inner":{"on":false}}`},
-		"folded letter":      {"decode", `{"liſt":[{"n":1}]}`, 200, "", `{"name":"","list":null,"inner":null}`},
-		"wrong type":         {"decode", `{"name":5}`, 400, "M_BAD_JSON", "name must be a string"},
-		"wrong deep type":    {"decode", `{"list":[{"n":"x"}]}`, 400, "M_BAD_JSON", "list.n must be an integer"},
-		"fraction":           {"decode", `{"list":[{"n":1.5}]}`, 400, "M_BAD_JSON", ""},
-		"too large":          {"decode", `{"name":"` + strings.Repeat("x", 1<<10) + `"}`, 413, "M_TOO_LARGE", ""},
-		"brackets":           {"decode", strings.Repeat("[", 40<<20), 413, "M_TOO_LARGE", ""},
-		"deep":               {"deep", strings.Repeat(`{"a":`, 9900) + "1" + strings.Repeat("}", 9900), 400, "", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := do(m, "POST", "/_matrix/client/v3/"+c.path, c.body)
-			if w.Code != c.status || c.code != "" && errcode(w) != c.code || !strings.Contains(w.Body.String(), c.says) {
-				t.Errorf("%d %s", w.Code, w.Body)
-			}
-			if w.Header().Get("Content-Type") != "application/json" {
-				t.Errorf("type %q", w.Header().Get("Content-Type"))
-			}
-		})
-	}
-}
-
-// endless is a body without a length that never ends.
-type endless struct{ read int }
-
-func (e *endless) Read(p []byte) (int, error) {
-	e.read += len(p)
-	for i := range p {
-		p[i] = 'a'
-	}
-	return len(p), nil
-}
-
-func TestEndlessBodyIsCut(t *testing.T) {
-	m := newMux(t, nil)
-	body := &endless{}
-	r := httptest.NewRequest("POST", "/_matrix/client/v3/decode", body)
-	r.ContentLength = -1
-	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
-	w := httptest.NewRecorder()
-	m.ServeHTTP(w, r)
-	if w.Code != 413 || body.read > 4<<10 {
-		t.Errorf("%d after %d bytes", w.Code, body.read)
-	}
-	r = httptest.NewRequest("POST", "/_matrix/client/v3/decode", body)
-	r.ContentLength, body.read = 1<<30, 0
-	w = httptest.NewRecorder()
-	m.ServeHTTP(w, r)
-	if w.Code != 413 || body.read != 0 {
-		t.Errorf("%d after %d bytes", w.Code, body.read)
 	}
 }
 
@@ -346,30 +203,6 @@ func TestTooManyAtOnce(t *testing.T) {
 	group.Wait()
 }
 
-func TestSlowBodyDoesNotHoldAHandler(t *testing.T) {
-	// A client that sends its head and then nothing has its body cut by a deadline,
-	// which must be on the connection while the body is read and gone after it.
-	m := newMux(t, nil)
-	server := httptest.NewServer(m)
-	defer server.Close()
-	conn, err := net.Dial("tcp", server.Listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for range 2 { // the second request shows that the connection lives on
-		fmt.Fprintf(conn, "POST /_matrix/client/v3/decode HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n")
-		time.Sleep(20 * time.Millisecond)
-		fmt.Fprintf(conn, "{}")
-		buf := make([]byte, 1024)
-		_ = conn.SetReadDeadline(time.Now().Add(5 * time.Second))
-		n, err := conn.Read(buf)
-		if err != nil || !strings.HasPrefix(string(buf[:n]), "HTTP/1.1 200") {
-			t.Fatalf("%q %v", buf[:n], err)
-		}
-	}
-}
-
 func jsonLog(w io.Writer) *logrus.Entry {
 	l := logrus.New()
 	l.SetOutput(w)
@@ -442,18 +275,6 @@ func samples(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	return values
 }
 
-func TestBadTables(t *testing.T) {
-	for name, routes := range map[string][]Route{
-		"twice":    {{Method: "GET", Path: "/a/{x}", Handle: echo}, {Method: "GET", Path: "/a/{y}", Handle: echo}},
-		"no slash": {{Method: "GET", Path: "a", Handle: echo}},
-		"params":   {{Method: "GET", Path: "/{a}/{b}/{c}/{d}/{e}/{f}/{g}", Handle: echo}},
-	} {
-		if _, err := New(Options{Routes: routes}); err == nil {
-			t.Errorf("%s: accepted", name)
-		}
-	}
-}
-
 func TestQuery(t *testing.T) {
 	query := func(s string) *Query {
 		return (&Request{HTTP: httptest.NewRequest("GET", "/x?"+s, nil)}).Query()
@@ -470,27 +291,6 @@ func TestQuery(t *testing.T) {
 			t.Errorf("%s: %v", s, e)
 		}
 	}
-}
-
-func FuzzPath(f *testing.F) {
-	m := newMux(f, nil)
-	for _, s := range []string{"/_matrix/client/v3/sync", "/_matrix/client/v3/rooms/%2e%2e/state", "//", "/%", "/a//b/", "*"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, path string) {
-		r := httptest.NewRequest("GET", "/", nil)
-		u, err := r.URL.Parse(path)
-		if err != nil {
-			return
-		}
-		r.URL = u
-		w := httptest.NewRecorder()
-		m.ServeHTTP(w, r)
-		if w.Code >= 500 && u.Path != "/_matrix/client/v3/panic" && u.Path != "/_matrix/client/v3/internal" &&
-			!strings.Contains(u.Path, "panic") && !strings.Contains(u.Path, "internal") {
-			t.Errorf("%q: %d", path, w.Code)
-		}
-	})
 }
 
 func BenchmarkRequest(b *testing.B) {
