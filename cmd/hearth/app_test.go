@@ -258,13 +258,17 @@ func TestNewerDatabase(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
-	files := fstest.MapFS{}
-	for i := 1; i <= 99; i++ {
-		sql, err := os.ReadFile(filepath.Join("../../roomserver/storage/migrations", fmt.Sprintf("%04d_rooms.sql", i)))
+	known, err := filepath.Glob("../../roomserver/storage/migrations/*.sql")
+	if err != nil || len(known) == 0 {
+		t.Fatal(err)
+	}
+	files := fstest.MapFS{fmt.Sprintf("%04d_later.sql", len(known)+1): {Data: []byte("CREATE TABLE later (x BIGINT);")}}
+	for _, path := range known {
+		sql, err := os.ReadFile(path)
 		if err != nil {
-			sql = []byte(fmt.Sprintf("CREATE TABLE later%d (x BIGINT);", i))
+			t.Fatal(err)
 		}
-		files[fmt.Sprintf("%04d_rooms.sql", i)] = &fstest.MapFile{Data: sql}
+		files[filepath.Base(path)] = &fstest.MapFile{Data: sql}
 	}
 	db, err := store.Open(t.Context(), store.Options{Component: "roomserver", DataDir: c.DataDir, Migrations: files})
 	if err != nil {
@@ -293,7 +297,8 @@ func (f *fake) Close() error                  { close(f.closed); return nil }
 func (f *fake) Lost() <-chan struct{}         { return f.lost }
 func (f *fake) Ready() <-chan struct{}        { return f.ready }
 
-// withFake runs an app that has only f and a listener for metrics.
+// withFake runs an app that has only f and a listener for metrics. What a test sets
+// in it before f is ready is seen by run.
 func withFake(t *testing.T, f *fake) (a *app, stop func() error, done chan error) {
 	t.Helper()
 	o, _ := testOptions(testConfig(t))
@@ -371,6 +376,59 @@ func TestStopWaitsForRequestsBeforeComponents(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
+}
+
+func TestStopLetsLongPollsAnswer(t *testing.T) {
+	polls := make(chan struct{})
+	f := newFake(func(ctx context.Context) error {
+		<-ctx.Done()
+		close(polls) // as syncapi does
+		return nil
+	})
+	a, stop, _ := withFake(t, f)
+	a.parts[0].name = "syncapi"
+	inside := make(chan struct{})
+	a.handlers["metrics"] = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(inside)
+		<-polls
+		w.WriteHeader(http.StatusNoContent)
+	})
+	close(f.ready)
+	waitHealthy(t, a.address("metrics"))
+	status := make(chan int, 1)
+	go func() {
+		got, _ := fetch(t, a.address("metrics"), "/poll")
+		status <- got
+	}()
+	<-inside
+	begin := time.Now()
+	if err := stop(); err != nil || time.Since(begin) > 3*time.Second {
+		t.Errorf("stopped after %v: %v", time.Since(begin), err)
+	}
+	if got := <-status; got != http.StatusNoContent {
+		t.Errorf("the long-poll ended with %d", got)
+	}
+}
+
+func TestStopCutsWhatDoesNotEnd(t *testing.T) {
+	f := newFake(func(ctx context.Context) error { <-ctx.Done(); return nil })
+	a, stop, _ := withFake(t, f)
+	inside, left := make(chan struct{}), make(chan struct{})
+	a.handlers["metrics"] = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(inside)
+		<-r.Context().Done()
+		close(left)
+	})
+	close(f.ready)
+	waitHealthy(t, a.address("metrics"))
+	go func() { _, _ = http.Get("http://" + a.address("metrics") + "/for-ever") }()
+	<-inside
+	begin := time.Now()
+	if err := stop(); err != nil || time.Since(begin) > 10*time.Second {
+		t.Errorf("stopped after %v: %v", time.Since(begin), err)
+	}
+	<-left
+	<-f.closed
 }
 
 func TestStopBeforeReady(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 const (
 	stopTime    = 9500 * time.Millisecond
 	requestTime = 6 * time.Second // of it for requests in progress
+	pollTime    = time.Second     // of that for long-polls to get a whole answer
 )
 
 var errSlowStop = errors.New("could not stop in time; everything that was answered is on disk")
@@ -30,12 +31,7 @@ func (a *app) stop() error {
 		a.stopListeners(ctx)
 		close(served)
 	}()
-	// Long-polls would hold their listener for half a minute: these two end them.
-	for _, p := range a.parts {
-		if p.name == "clientapi" || p.name == "syncapi" {
-			p.stop()
-		}
-	}
+	a.endPolls(served)
 	<-served
 	for _, p := range slices.Backward(a.parts) {
 		if err := p.end(ctx); err != nil {
@@ -50,6 +46,27 @@ func (a *app) stop() error {
 	}
 	a.log.Info("stopped")
 	return nil
+}
+
+// endPolls ends long-polls, which would hold their listener for half a minute:
+// syncapi answers those that it has, then clientapi refuses what is left.
+func (a *app) endPolls(served <-chan struct{}) {
+	end := func(name string) (found bool) {
+		for _, p := range a.parts {
+			if p.name == name {
+				p.stop()
+				found = true
+			}
+		}
+		return found
+	}
+	if end("syncapi") {
+		select {
+		case <-served:
+		case <-time.After(pollTime):
+		}
+	}
+	end("clientapi")
 }
 
 // stopListeners stops accepting, waits for requests in progress, and cuts those
