@@ -134,6 +134,9 @@ func (e *postgres) close() error {
 		if errors.Is(err, ErrNoRows) {
 			err = nil
 		}
+		// The server would free the lock when it sees that the session is over: some time
+		// after Close returned.
+		err = errors.Join(err, e.w.c.Exec(ctx, "SELECT pg_advisory_unlock_all()").Close())
 	}
 	e.hangUp()
 	if e.readers != nil {

@@ -79,6 +79,31 @@ type shared struct {
 	// stdin is the helper's. It stays open as long as this process lives; unreferenced
 	// it would be closed by the garbage collector.
 	stdin io.WriteCloser
+	// spare is a private server's next database: making one takes the disk a while, so
+	// it is made while the last test runs.
+	spare chan made
+}
+
+// made is a new database or why there is none.
+type made struct {
+	name string
+	err  error
+}
+
+func (s *shared) create() made {
+	name := "hearth_test_" + strings.ToLower(rand.Text()[:12])
+	return made{name, exec1(s.url, "CREATE DATABASE "+name)}
+}
+
+// database returns the name of an empty database.
+func (s *shared) database() (string, error) {
+	if s.spare == nil { // somebody else's server gets no databases that nobody drops
+		m := s.create()
+		return m.name, m.err
+	}
+	m := <-s.spare
+	go func() { s.spare <- s.create() }()
+	return m.name, m.err
 }
 
 var server = sync.OnceValues(func() (*shared, error) {
@@ -108,7 +133,9 @@ var server = sync.OnceValues(func() (*shared, error) {
 	if !strings.HasPrefix(line, "postgres://") {
 		return nil, fmt.Errorf("start PostgreSQL: %s (%v)", line, err)
 	}
-	return &shared{url: line, stdin: stdin}, nil
+	private := &shared{url: line, stdin: stdin, spare: make(chan made, 1)}
+	private.spare <- private.create()
+	return private, nil
 })
 
 // URL returns the URL of a fresh, empty database that is dropped when the test ends.
@@ -124,8 +151,8 @@ func URL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("%s: %v", urlVariable, err)
 	}
-	name := "hearth_test_" + strings.ToLower(rand.Text()[:12])
-	if err := exec1(admin, "CREATE DATABASE "+name); err != nil {
+	name, err := s.database()
+	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
