@@ -3,6 +3,7 @@ package stateres
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -107,7 +108,8 @@ func (r *resolution) fullConflictedSet(subgraph bool) ([]int64, error) {
 }
 
 // authDifference returns the events of the auth difference that are not in the
-// conflicted state set: those in the auth chain of some states but not of all.
+// conflicted state set: those in the auth chain of some states but not of all. An
+// event of a state counts as part of that state's chain; see the package comment.
 //
 // It walks from the conflicted events, latest first, and notes which states reach
 // each event; it ends when every open event is reached by all. What the
@@ -132,7 +134,7 @@ func (r *resolution) authDifference(conflicted []int64) ([]int64, error) {
 		if reach != all {
 			partial--
 		}
-		if n.chain != 0 && n.chain != all && n.own == 0 {
+		if reach != all && n.own == 0 {
 			diff = append(diff, n)
 		}
 		if err := r.loadWave(n, open); err != nil {
@@ -163,8 +165,6 @@ const (
 	walkDifference = 1 + iota
 	walkUnconflicted
 	walkSubgraph
-	walkPower
-	walkOrder
 )
 
 // loadWave loads the auth events of n and, if any of them is not there yet, those
@@ -178,17 +178,24 @@ func (r *resolution) loadWave(n *node, open *frontier) error {
 	return r.loadAuth(n)
 }
 
-// notUnconflicted returns those of list that no unconflicted event reaches.
+// notUnconflicted returns those of list that are no unconflicted events and that
+// none of these reaches.
 func (r *resolution) notUnconflicted(list []*node) ([]int64, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	lowest := slices.MinFunc(list, func(a, b *node) int { return cmp.Compare(a.Gen, b.Gen) }).Gen
 	wanted := make(map[*node]bool, len(list))
 	for _, n := range list {
 		wanted[n] = true
 	}
 	starts := slices.Collect(r.in.Unconflicted.All())
+	for _, id := range starts {
+		delete(wanted, r.nodes[id])
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	lowest := slices.MinFunc(slices.Collect(maps.Keys(wanted)), func(a, b *node) int { return cmp.Compare(a.Gen, b.Gen) }).Gen
 	if err := r.load(starts); err != nil {
 		return nil, err
 	}

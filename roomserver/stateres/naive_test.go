@@ -68,7 +68,7 @@ func (n *naive) resolve(sets []stateMap) stateMap {
 	for _, s := range sets {
 		chain := set{}
 		for _, e := range s {
-			chain = union(chain, n.chain(e))
+			chain = union(chain, n.chain(e), set{e: true})
 		}
 		chains = append(chains, chain)
 	}
@@ -95,12 +95,7 @@ func (n *naive) resolve(sets []stateMap) stateMap {
 	power := set{}
 	for e := range full {
 		if n.isPower(e) {
-			power[e] = true
-			for a := range n.chain(e) {
-				if full[a] {
-					power[a] = true
-				}
-			}
+			n.enlarge(power, full, e)
 		}
 	}
 	// 2.
@@ -124,6 +119,15 @@ func (n *naive) resolve(sets []stateMap) stateMap {
 		n.now[k] = e
 	}
 	return n.now
+}
+
+func (n *naive) enlarge(power, full set, e int64) {
+	power[e] = true
+	for _, a := range n.s.get(e).auth {
+		if full[a] {
+			n.enlarge(power, full, a)
+		}
+	}
 }
 
 func (n *naive) isPower(e int64) bool {
@@ -153,7 +157,7 @@ func (n *naive) powerOrder(of set) []int64 {
 		var best int64
 		for e := range left {
 			free := true
-			for a := range n.chain(e) {
+			for _, a := range n.s.get(e).auth {
 				free = free && !left[a]
 			}
 			if !free {

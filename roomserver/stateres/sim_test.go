@@ -127,7 +127,7 @@ func (s *sim) must(sender, typ, key, content string) *simEvent {
 func (s *sim) try(prev []*simEvent, before stateMap, sender, typ, key, content string) *simEvent {
 	s.t.Helper()
 	ev, nums := s.build(prev, before, sender, typ, key, content)
-	if auth.Check(ev, stateOf{s, before}) != nil {
+	if s.byID[ev.EventID] != nil || auth.Check(ev, stateOf{s, before}) != nil {
 		return nil
 	}
 	return s.insert(ev, nums, before)

@@ -6,6 +6,15 @@
 // state.Conflicts finds. Events are numbers here, as in package state; a [Source]
 // turns them into edges and bodies. The result does not depend on the order of
 // anything in the input.
+//
+// Servers must agree on the result, so where the text of version 2 can be read in
+// two ways this is the reading of the servers in use:
+//   - The auth difference counts an event of a state as part of that state's auth
+//     chain. Otherwise an event that all states share, but that the auth events of
+//     one branch alone name, would be in conflict.
+//   - In step 1 the auth chain of a power event is followed from one event of the
+//     full conflicted set to the next, and orders events, as long as it does not
+//     leave that set.
 package stateres
 
 import (

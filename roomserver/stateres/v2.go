@@ -22,14 +22,8 @@ func (r *resolution) resolveV2(subgraph bool) error {
 	// set. For each such power event P, enlarge X by adding the events in the auth
 	// chain of P which also belong to the full conflicted set. Sort X into a list
 	// using the reverse topological power ordering.
-	power, err := r.powerSet(full)
-	if err != nil {
-		return err
-	}
-	sorted, err := r.powerOrder(power)
-	if err != nil {
-		return err
-	}
+	power := r.powerSet(full)
+	sorted := r.powerOrder(power)
 	// 2. Apply the iterative auth checks algorithm, starting from the unconflicted
 	// state map [version 2.1: from an empty state map], to the list of events from
 	// the previous step to get a partially resolved state.
@@ -74,10 +68,11 @@ func (r *resolution) loadBodies(full []int64) error {
 // isPowerEvent: "a state event with type m.room.power_levels or
 // m.room.join_rules, or a state event with type m.room.member where the
 // membership is leave or ban and the sender does not match the state_key". Power
-// levels and join rules with a state key are not the room's.
+// levels and join rules with a state key are not the room's. The create event,
+// which is in conflict only if a state is damaged, counts too.
 func isPowerEvent(ev *pdu.Event) bool {
 	switch ev.Type {
-	case "m.room.power_levels", "m.room.join_rules":
+	case "m.room.power_levels", "m.room.join_rules", "m.room.create":
 		return ev.StateKeyEquals("")
 	case "m.room.member":
 		membership, _ := pdu.GetString(ev.Content, "membership")
@@ -86,34 +81,39 @@ func isPowerEvent(ev *pdu.Event) bool {
 	return false
 }
 
-// powerSet returns X of step 1, sorted by number.
-func (r *resolution) powerSet(full []int64) ([]int64, error) {
-	var starts, out []int64
+// powerSet returns X of step 1, sorted by number. Auth chains are followed inside
+// the full conflicted set; see the package comment.
+func (r *resolution) powerSet(full []int64) []int64 {
+	var open, out []int64
+	picked := make(map[int64]bool, len(full))
+	add := func(id int64) {
+		if !picked[id] {
+			picked[id] = true
+			open = append(open, id)
+		}
+	}
 	for _, id := range full {
 		if isPowerEvent(r.events[id]) {
-			starts = append(starts, id)
-			out = append(out, id)
+			add(id)
 		}
 	}
-	if len(starts) == 0 {
-		return nil, nil
-	}
-	// The chain may leave the full conflicted set and come back into it.
-	err := r.walk(walkPower, starts, r.lowestGen(full), func(n *node) bool {
-		for _, a := range n.Auth {
+	for len(open) > 0 {
+		id := open[len(open)-1]
+		open = open[:len(open)-1]
+		out = append(out, id)
+		for _, a := range r.nodes[id].Auth {
 			if _, ok := slices.BinarySearch(full, a); ok {
-				out = append(out, a)
+				add(a)
 			}
 		}
-		return true
-	})
+	}
 	slices.Sort(out)
-	return slices.Compact(out), err
+	return out
 }
 
 // ranked is an event of the reverse topological power ordering.
 type ranked struct {
-	*node
+	id    int64
 	ev    *pdu.Event
 	level int64
 }
@@ -129,62 +129,34 @@ func (x ranked) before(y ranked) bool {
 
 // powerOrder sorts a set of events by the reverse topological power ordering, "the
 // lexicographically smallest topological ordering based on the DAG formed by auth
-// events", with Kahn's algorithm. Events between those of the set, which are not
-// in it, take part without being listed: they are passed as soon as they can be.
-func (r *resolution) powerOrder(set []int64) ([]int64, error) {
-	if len(set) == 0 {
-		return nil, nil
-	}
-	members := make(map[int64]bool, len(set))
-	for _, id := range set {
-		members[id] = true
-	}
-	waiting := map[*node]int{}       // auth events that have not been passed
-	followers := map[*node][]*node{} // the other way round
-	var visited []*node
-	lowest := r.lowestGen(set) - 1
-	if err := r.walk(walkOrder, set, lowest, func(n *node) bool {
-		visited = append(visited, n)
-		return true
-	}); err != nil {
-		return nil, err
-	}
-	var free []*node // outside the set, ready to be passed
+// events", with Kahn's algorithm. Edges count where both ends are in the set.
+func (r *resolution) powerOrder(set []int64) []int64 {
+	waiting := make(map[int64]int, len(set)) // auth events in the set that are not listed yet
+	followers := map[int64][]int64{}         // the other way round
 	ready := &heap[ranked]{less: ranked.before}
-	release := func(n *node) {
-		if members[n.id] {
-			ready.push(ranked{n, r.events[n.id], r.senderLevel(n.id)})
-		} else {
-			free = append(free, n)
-		}
-	}
-	for _, n := range visited {
-		for _, a := range n.Auth {
-			if next := r.nodes[a]; next.seen == walkOrder {
-				waiting[n]++
-				followers[next] = append(followers[next], n)
+	release := func(id int64) { ready.push(ranked{id, r.events[id], r.senderLevel(id)}) }
+	for _, id := range set {
+		for _, a := range r.nodes[id].Auth {
+			if _, ok := slices.BinarySearch(set, a); ok {
+				waiting[id]++
+				followers[a] = append(followers[a], id)
 			}
 		}
-		if waiting[n] == 0 {
-			release(n)
+		if waiting[id] == 0 {
+			release(id)
 		}
 	}
 	out := make([]int64, 0, len(set))
-	for len(free) > 0 || ready.len() > 0 {
-		var n *node
-		if last := len(free) - 1; last >= 0 {
-			n, free = free[last], free[:last]
-		} else {
-			n = ready.pop().node
-			out = append(out, n.id)
-		}
-		for _, f := range followers[n] {
+	for ready.len() > 0 {
+		next := ready.pop().id
+		out = append(out, next)
+		for _, f := range followers[next] {
 			if waiting[f]--; waiting[f] == 0 {
 				release(f)
 			}
 		}
 	}
-	return out, nil
+	return out
 }
 
 // senderLevel is the power level of an event's sender by the event's auth events.
