@@ -14,9 +14,9 @@ import (
 // Random rooms with forks: the result equals the naive reading of the text, and
 // does not depend on the order of the states or of their events.
 func TestAgainstNaive(t *testing.T) {
-	rooms, steps := 12, 80
+	rooms, steps := 6, 70
 	if testing.Short() {
-		rooms = 3
+		rooms = 2
 	}
 	for _, v := range pdu.Versions() {
 		t.Run("v"+v.ID, func(t *testing.T) {
