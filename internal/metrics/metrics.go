@@ -3,6 +3,7 @@ package metrics
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -26,15 +27,24 @@ func New(version string) *prometheus.Registry {
 	return reg
 }
 
-// maxScrapes bounds the scrapes at the same time; more are 503.
-const maxScrapes = 4
+const (
+	maxScrapes = 4 // at the same time; more are 503
+	// scrapeTime is how long a client may take to read an answer, so that those who
+	// do not read cannot keep the others out.
+	scrapeTime = 10 * time.Second
+)
 
 // Handler serves GET /metrics in the text format, and nothing else.
 func Handler(reg *prometheus.Registry) http.Handler {
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+	scrape := promhttp.HandlerFor(reg, promhttp.HandlerOpts{
 		MaxRequestsInFlight: maxScrapes,
 		DisableCompression:  true, // it is for the network of one machine
-	}))
+	})
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		// A writer without deadlines, as in tests, needs none.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(scrapeTime))
+		scrape.ServeHTTP(w, r)
+	})
 	return mux
 }
