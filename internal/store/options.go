@@ -33,7 +33,7 @@ type Options struct {
 	// URL is a postgres:// URL. Empty means SQLite.
 	URL string
 	// Migrations holds NNNN_name.sql files, numbered 1, 2, 3 … without gaps, at its
-	// root or in a folder named migrations. See Migrate rules in the package comment.
+	// root or in a folder named migrations; see the package comment.
 	Migrations fs.FS
 	// Policy is Independent unless set.
 	Policy Policy
