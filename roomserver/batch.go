@@ -312,6 +312,9 @@ func (s *Server) tryUpdate(ctx context.Context, roomID string, f func(b *batch) 
 		return nil, err
 	}
 	if len(b.items) > 0 {
+		if err := b.entry(ctx); err != nil {
+			return nil, err
+		}
 		return b.stage()
 	}
 	if lr.staged.pos == lr.committed.Load().pos {

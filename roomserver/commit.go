@@ -42,6 +42,9 @@ func (b *batch) number(first int64) *commit {
 	c.applyRedactions(b)
 	c.tell(b)
 	b.checkpoint(c)
+	if c.rows.Published != nil {
+		c.rows.Published.Joined = c.head.joined
+	}
 	c.room.mu.Lock()
 	for _, it := range b.items {
 		c.room.pending[it.nid] = it.stored

@@ -53,6 +53,10 @@ func (s *Server) create(ctx context.Context, req *roomapi.CreateRequest) (*rooma
 	if err := c.fill(ctx, b); err != nil {
 		return nil, err
 	}
+	lr.published = req.Public
+	if err := b.entry(ctx); err != nil {
+		return nil, err
+	}
 	wait, err := b.stage()
 	if err != nil {
 		return nil, err
@@ -330,21 +334,20 @@ func (c *creation) firstState() []roomapi.StateEvent {
 		list = append(list, e)
 	}
 	text := func(typ, key, value string) {
+		if value == "" {
+			return
+		}
 		content := append([]byte(`{"`+key+`":`), pdu.AppendString(nil, value)...)
 		add(roomapi.StateEvent{Type: typ, Content: append(content, '}')})
 	}
-	if c.alias != "" {
-		text("m.room.canonical_alias", "alias", c.alias)
-	}
+	text("m.room.canonical_alias", "alias", c.alias)
 	text("m.room.join_rules", "join_rule", c.preset.joinRule)
 	text("m.room.history_visibility", "history_visibility", c.preset.historyVisibility)
 	text("m.room.guest_access", "guest_access", c.preset.guestAccess)
 	for _, e := range c.initial {
 		add(e)
 	}
-	if c.req.Name != "" {
-		text("m.room.name", "name", c.req.Name)
-	}
+	text("m.room.name", "name", c.req.Name)
 	if c.req.Topic != "" {
 		add(roomapi.StateEvent{Type: "m.room.topic", Content: topicContent(c.req.Topic)})
 	}

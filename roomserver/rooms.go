@@ -34,6 +34,8 @@ type room struct {
 	staged     *head
 	// sinceCheckpoint counts staged events since the last checkpoint; guarded by lock.
 	sinceCheckpoint int
+	// published says that the room is in the directory; guarded by lock.
+	published bool
 
 	committed atomic.Pointer[head]
 
@@ -250,6 +252,9 @@ func (s *Server) load(ctx context.Context, r *room, gen uint64) error {
 		return fmt.Errorf("room %s has the unknown version %q", r.id, row.Version)
 	}
 	r.nid, r.version = row.Nid, version
+	if r.published, err = s.store.IsPublished(ctx, r.nid); err != nil {
+		return err
+	}
 	h, replayed, err := s.loadHead(ctx, r, row)
 	if err != nil {
 		return fmt.Errorf("load room %s: %w", r.id, err)

@@ -104,6 +104,9 @@ type Append struct {
 	Broken     []Relation // relations of children that are redacted
 	Aliases    []Alias
 	Checkpoint *Room
+	Published  *Published
+	// MoveAliasesFrom, if not 0, is a room whose aliases come to point to NewRoom.
+	MoveAliasesFrom int64
 }
 
 const (
@@ -179,6 +182,16 @@ func (a *Append) writeRest(tx *store.Tx) error {
 	}
 	for _, al := range a.Aliases {
 		if err := tx.Exec(insertAlias, al.Alias, al.Room, al.Creator); err != nil {
+			return err
+		}
+	}
+	if a.MoveAliasesFrom != 0 {
+		if err := MoveAliases(tx, a.MoveAliasesFrom, a.NewRoom.Nid); err != nil {
+			return err
+		}
+	}
+	if a.Published != nil {
+		if err := a.Published.Write(tx); err != nil {
 			return err
 		}
 	}
