@@ -47,6 +47,10 @@ func (x *exchange) render(result any, err error) {
 		x.fail(err)
 		return
 	}
+	if serve, ok := result.(Serve); ok {
+		x.serve(serve)
+		return
+	}
 	status, header := http.StatusOK, map[string]string(nil)
 	if r, ok := result.(Response); ok {
 		header, result = r.Header, r.Body

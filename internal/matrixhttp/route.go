@@ -7,8 +7,8 @@ import (
 )
 
 // Handler answers one request. The result is written as JSON with status 200: nil
-// is the empty object, [Raw] is copied, [Response] chooses status and header and
-// [Stream] writes the body itself. Errors are written as Matrix errors.
+// is the empty object, [Raw] is copied, [Response] chooses status and header,
+// [Stream] writes the body itself and [Serve] what is no JSON. Errors are written as Matrix errors.
 type Handler func(r *Request) (any, error)
 
 // Auth finds out who sends a request, writes it to r.Identity, or refuses.
