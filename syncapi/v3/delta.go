@@ -34,7 +34,7 @@ func (r *round) delta(ctx context.Context, c *core.Change) (*delta, error) {
 	// Without Lazy the state between has all members that changed, known or not, as
 	// it must. Only a room that may turn out to be new could have far more.
 	lazy := c.Newly != core.No && r.lazy()
-	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.since.Room, NoState: r.full, Lazy: lazy})
+	w, err := r.window(ctx, c, roomapi.WindowRequest{From: r.since.Room, NoState: r.full && !r.lazy(), Lazy: lazy})
 	if err != nil || w == nil {
 		return nil, err
 	}
@@ -52,6 +52,8 @@ func (r *round) delta(ctx context.Context, c *core.Change) (*delta, error) {
 	if r.full {
 		d.summary = &w.WindowInfo
 		d.state, err = r.fullState(ctx, c, d)
+	} else {
+		err = r.addHidden(ctx, c, d, roomapi.WindowRequest{From: r.since.Room, Lazy: lazy})
 	}
 	return d, err
 }
@@ -116,10 +118,44 @@ func (r *round) whole(ctx context.Context, c *core.Change) (*delta, error) {
 	}
 	d := fromWindow(w)
 	d.whole, d.told, d.summary = true, true, &w.WindowInfo
+	if err := r.addHidden(ctx, c, d, roomapi.WindowRequest{Lazy: r.lazy()}); err != nil {
+		return nil, err
+	}
 	if !r.initial && r.lazy() {
 		err = r.addChangedMembers(ctx, c, d)
 	}
 	return d, err
+}
+
+// addHidden adds the state that changed after the start of the timeline and that
+// the timeline's filter took away from it; the client would never hear of it. req
+// is the request of the window that the delta was made of.
+func (r *round) addHidden(ctx context.Context, c *core.Change, d *delta, req roomapi.WindowRequest) error {
+	if r.req.UseStateAfter || len(d.timeline) == 0 || r.filter.Room.Timeline.all() {
+		return nil // without a timeline the state is that of its end
+	}
+	req.StateAfter = true
+	w, err := r.window(ctx, c, req)
+	if err != nil || w == nil {
+		return err
+	}
+	there := eventSet(d.state, d.timeline)
+	for _, e := range w.State {
+		if !there[e.EventID] {
+			d.state = append(d.state, e)
+		}
+	}
+	return nil
+}
+
+func eventSet(lists ...[]*roomapi.Event) map[string]bool {
+	set := map[string]bool{}
+	for _, list := range lists {
+		for _, e := range list {
+			set[e.EventID] = true
+		}
+	}
+	return set
 }
 
 // addChangedMembers adds the members that changed after the token, in case the
@@ -130,12 +166,7 @@ func (r *round) addChangedMembers(ctx context.Context, c *core.Change, d *delta)
 	if err != nil || w == nil {
 		return err
 	}
-	there := map[string]bool{}
-	for _, list := range [][]*roomapi.Event{d.state, d.timeline} {
-		for _, e := range list {
-			there[e.EventID] = true
-		}
-	}
+	there := eventSet(d.state, d.timeline)
 	for _, list := range [][]*roomapi.Event{w.State, w.Timeline} {
 		for _, e := range list {
 			if e.Type == "m.room.create" {
@@ -153,7 +184,7 @@ func (r *round) addChangedMembers(ctx context.Context, c *core.Change, d *delta)
 // joined then. Without From it is not cut at what the client knows.
 func (r *round) window(ctx context.Context, c *core.Change, req roomapi.WindowRequest) (*roomapi.Window, error) {
 	req.RoomID, req.UserID, req.To = c.RoomID, r.req.UserID, r.now.Room
-	req.Limit, req.Filter, req.StateAfter = r.filter.limit(), r.filter.timeline(), r.req.UseStateAfter
+	req.Limit, req.Filter, req.StateAfter = r.filter.limit(), r.filter.timeline(), req.StateAfter || r.req.UseStateAfter
 	if !r.filter.Room.Timeline.has(c.RoomID) {
 		req.Limit = 0
 	}
@@ -184,7 +215,12 @@ func (r *round) summarize(ctx context.Context, c *core.Change, d *delta) error {
 // fullState reads the whole state at the start of the delta's timeline, or at its end.
 func (r *round) fullState(ctx context.Context, c *core.Change, d *delta) ([]*roomapi.Event, error) {
 	req := roomapi.StateRequest{RoomID: c.RoomID, UserID: r.req.UserID, At: roomapi.Point{Pos: r.now.Room}}
-	if len(d.timeline) > 0 && !r.req.UseStateAfter {
+	there := map[string]bool{}
+	switch {
+	case r.req.UseStateAfter || len(d.timeline) == 0:
+	case !r.filter.Room.Timeline.all(): // the state at the end without what the timeline has of it
+		there = eventSet(d.timeline)
+	default:
 		if d.prev.IsZero() {
 			return nil, nil // the timeline begins with the room
 		}
@@ -194,9 +230,15 @@ func (r *round) fullState(ctx context.Context, c *core.Change, d *delta) ([]*roo
 	for _, e := range d.timeline {
 		speaks[e.Sender] = true
 	}
+	for _, e := range d.state { // changed in a gap: must be told, lazily loaded or not
+		if e.Type == memberType && e.StateKey != nil {
+			speaks[*e.StateKey] = true
+		}
+	}
 	var state []*roomapi.Event
 	err := r.s.engine.Source().State(ctx, &req, func(e *roomapi.Event) error {
-		if !r.lazy() || e.Type != memberType || e.StateKey == nil || speaks[*e.StateKey] {
+		lazy := r.lazy() && e.Type == memberType && e.StateKey != nil
+		if !there[e.EventID] && (!lazy || speaks[*e.StateKey]) {
 			state = append(state, e)
 		}
 		return nil

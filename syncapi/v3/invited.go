@@ -12,15 +12,18 @@ import (
 	"hearth/syncapi/core"
 )
 
-// invited renders a room of rooms.invite or rooms.knock: its stripped state.
-// Nothing if the invite is over by now; the next answer tells what came of it.
+// invited renders a room of rooms.invite or rooms.knock: its stripped state. If the
+// invite is over by now, the stripped state is empty, and the next answer tells what
+// came of it. The room is not left out: a client that was in it before would take
+// itself to be in it still, and would build on that when it enters again.
 func (r *round) invited(ctx context.Context, c *core.Change, dst []byte) ([]byte, error) {
 	state, err := r.s.engine.Source().InviteState(ctx, &roomapi.InviteStateRequest{RoomID: c.RoomID, UserID: r.req.UserID})
-	if refused(err) {
-		return dst, nil
-	}
-	if err != nil {
+	if err != nil && !refused(err) {
 		return dst, err
+	}
+	var events json.RawMessage
+	if err == nil {
+		events = state.Events
 	}
 	name := "invite_state"
 	if c.Membership == core.Knock {
@@ -29,7 +32,7 @@ func (r *round) invited(ctx context.Context, c *core.Change, dst []byte) ([]byte
 	o := open(dst)
 	o.key(name)
 	o.buf = append(o.buf, `{"events":`...)
-	o.buf = append(o.buf, array(state.Events)...)
+	o.buf = append(o.buf, array(events)...)
 	return append(o.buf, `}}`...), nil
 }
 

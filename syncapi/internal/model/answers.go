@@ -67,7 +67,6 @@ func (o *Owners) Window(_ context.Context, req *roomapi.WindowRequest) (*roomapi
 			start = end
 		}
 		w.State = o.windowState(req, w, start)
-		w.State = append(w.State, o.unshown(req, w, start, end)...)
 	}
 	for _, e := range sorted(o.state(req.RoomID, to)) {
 		if e.Type != "m.room.member" {
@@ -104,20 +103,6 @@ func (o *Owners) windowState(req *roomapi.WindowRequest, w *roomapi.Window, at i
 		changed := base[k] == nil || base[k].EventID != e.EventID
 		lazy := req.Lazy && e.Type == "m.room.member"
 		if lazy && speaks[*e.StateKey] || changed && (!lazy || len(base) > 0) {
-			list = append(list, e)
-		}
-	}
-	return list
-}
-
-// unshown is the state that changed after the start of the timeline and that the
-// filter took away from it.
-func (o *Owners) unshown(req *roomapi.WindowRequest, w *roomapi.Window, start, end int64) []*roomapi.Event {
-	before := o.state(req.RoomID, start)
-	var list []*roomapi.Event
-	for _, e := range sorted(o.state(req.RoomID, end)) {
-		shown := slices.ContainsFunc(w.Timeline, func(t *roomapi.Event) bool { return t.EventID == e.EventID })
-		if old := before[key{e.Type, *e.StateKey}]; !shown && (old == nil || old.EventID != e.EventID) {
 			list = append(list, e)
 		}
 	}
