@@ -53,13 +53,17 @@ func (p *Process) PID() int {
 	return p.cmd.Process.Pid
 }
 
-// Kill ends the process with SIGKILL and waits until it is gone.
+// Kill ends the process with SIGKILL and waits until it is gone. It fails the test if
+// the process has ended by itself before: it panicked, or the race detector ended it.
 func (p *Process) Kill() {
+	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mustRun()
 	p.kill()
 }
 
+// kill ends the process; p.mu is held.
 func (p *Process) kill() {
 	if p.cmd == nil {
 		return
@@ -67,6 +71,19 @@ func (p *Process) kill() {
 	_ = p.cmd.Process.Kill() // an error means that it has ended
 	<-p.exited
 	p.cmd = nil
+}
+
+// mustRun fails the test if the process has ended by itself; p.mu is held.
+func (p *Process) mustRun() {
+	p.t.Helper()
+	if p.cmd == nil {
+		return
+	}
+	select {
+	case <-p.exited:
+		p.t.Errorf("%s ended by itself: %v\n%s", p.Name, p.status, p.tail(40))
+	default:
+	}
 }
 
 // Stop ends the process with SIGTERM. It fails the test if the process takes longer
@@ -78,6 +95,7 @@ func (p *Process) Stop() {
 	if p.cmd == nil {
 		return
 	}
+	p.mustRun()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
 	select {
 	case <-p.exited:
@@ -103,6 +121,7 @@ func (p *Process) Begin() {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.mustRun()
 	p.kill()
 	if err := p.start(); err != nil {
 		p.t.Fatalf("start %s: %v", p.Name, err)

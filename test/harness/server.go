@@ -106,8 +106,10 @@ func databaseURL(t testing.TB, dir, kind string) string {
 
 // start makes the processes on new ports and starts them all at once.
 func (s *Server) start(o *Options) error {
-	for _, p := range s.processes {
-		p.Kill()
+	for _, p := range s.processes { // an attempt that failed
+		p.mu.Lock()
+		p.kill()
+		p.mu.Unlock()
 	}
 	s.processes = nil
 	ports, err := freePorts(4 + len(components))
