@@ -103,6 +103,15 @@ func fake(t *testing.T, b *bus.Bus) *fakeRooms {
 	})
 	answers(t, b, f, roomapi.Relations, roomapi.MessagesResponse{End: roomapi.Point{Ord: 2}, Events: []*roomapi.Event{testMessage("$a")}})
 	answers(t, b, f, roomapi.Threads, roomapi.MessagesResponse{})
+	answers(t, b, f, roomapi.Hierarchy, roomapi.HierarchyResponse{
+		Rooms: []roomapi.Summary{{RoomID: testRoom, JoinRule: "public", ChildrenState: json.RawMessage("[]")}}, Next: "h_1_0_false",
+	})
+	answers(t, b, f, roomapi.GetSummary, roomapi.Summary{RoomID: testRoom, Membership: "join"})
+	answers(t, b, f, roomapi.PublicRooms, roomapi.PublicRoomsResponse{Chunk: []roomapi.Summary{{RoomID: testRoom, Joined: 3}}, Total: 1})
+	answers(t, b, f, roomapi.IsPublished, roomapi.Published{Published: true})
+	answers(t, b, f, roomapi.SetPublished, roomapi.Empty{})
+	answers(t, b, f, roomapi.EventAt, *testMessage(testEvent))
+	answers(t, b, f, roomapi.Upgrade, roomapi.CreateResponse{RoomID: "!new:test"})
 	answers(t, b, f, roomapi.Context, roomapi.ContextResponse{
 		Start: roomapi.Point{Ord: 1}, End: roomapi.Point{Pos: 7}, Event: testMessage(testEvent),
 	})

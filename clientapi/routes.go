@@ -8,10 +8,12 @@ import (
 
 // Prefixes. Clients of the time of r0 get what v3 gives.
 const (
-	v3   = "/_matrix/client/(r0|v3)"
-	v1   = "/_matrix/client/v1"
-	room = v3 + "/rooms/{roomId}"
-	own  = v3 + "/user/{userId}"
+	v3 = "/_matrix/client/(r0|v3)"
+	v1 = "/_matrix/client/v1"
+	// What clients of the time before the spec had it still call.
+	unstable = "/_matrix/client/unstable"
+	room     = v3 + "/rooms/{roomId}"
+	own      = v3 + "/user/{userId}"
 )
 
 // Bodies. An event has at most 64 KiB as canonical JSON; clients may write it longer.
@@ -108,6 +110,17 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, v1 + "/rooms/{roomId}/relations/{eventId}/{relType}", user, noneBody, s.relations},
 		{get, v1 + "/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}", user, noneBody, s.relations},
 		{get, v1 + "/rooms/{roomId}/threads", user, noneBody, s.threads},
+		{get, v1 + "/rooms/{roomId}/hierarchy", user, noneBody, s.hierarchy},
+		{get, v1 + "/rooms/{roomId}/timestamp_to_event", user, noneBody, s.eventAt},
+		{get, v1 + "/room_summary/{roomIdOrAlias}", user, noneBody, s.roomSummary},
+		{get, unstable + "/im.nheko.summary/summary/{roomIdOrAlias}", user, noneBody, s.roomSummary},
+		{get, unstable + "/im.nheko.summary/rooms/{roomIdOrAlias}/summary", user, noneBody, s.roomSummary},
+		{post, room + "/upgrade", user, objectBody, s.upgrade},
+
+		{get, v3 + "/publicRooms", anyone, noneBody, s.publicRooms},
+		{post, v3 + "/publicRooms", user, optionalBody, s.searchPublicRooms},
+		{get, v3 + "/directory/list/room/{roomId}", anyone, noneBody, s.directoryVisibility},
+		{put, v3 + "/directory/list/room/{roomId}", user, optionalBody, s.setDirectoryVisibility},
 
 		{get, room + "/aliases", user, noneBody, s.aliases},
 		{get, v3 + "/directory/room/{roomAlias}", anyone, noneBody, s.resolveAlias},

@@ -24,8 +24,6 @@ type draft struct {
 	device   string // scope of txn
 	txn      string // with its endpoint, by scopedTxn
 	givenTxn string // as the device gave it
-	// authorisedBy is the server that must have signed a restricted join; ours, if set.
-	authorisedBy string
 }
 
 // batch collects events of one room that are committed together. It builds on the
