@@ -139,10 +139,10 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 		return v, nil
 	}
 	engine := core.New(core.Options{
-		Source: s.source, Limits: core.DefaultLimits(), Log: s.deps.Log,
+		Source: s.source, Limits: core.DefaultLimits(),
 		RoomPos: max(0, rooms-replay), UserPos: users,
 	})
-	service, err := v3.New(v3.Deps{Engine: engine, Log: s.deps.Log, Metrics: s.deps.Metrics, Now: s.deps.Now})
+	service, err := v3.New(v3.Deps{Engine: engine, Metrics: s.deps.Metrics, Now: s.deps.Now})
 	if err != nil {
 		engine.Close()
 		return v, fmt.Errorf("syncapi: metrics: %w", err)

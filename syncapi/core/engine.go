@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
 	"hearth/internal/merr"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/notify"
@@ -35,7 +33,6 @@ type Options struct {
 	Source           Source
 	Limits           Limits
 	RoomPos, UserPos int64
-	Log              *logrus.Entry
 }
 
 // Engine holds the views. All methods may be used at the same time, except that
@@ -43,7 +40,6 @@ type Options struct {
 type Engine struct {
 	source Source
 	limits Limits
-	log    *logrus.Entry
 	moved  notify.Bell // rings when a cursor moved
 	work   sync.WaitGroup
 	ctx    context.Context // of background work
@@ -67,7 +63,7 @@ type Engine struct {
 // New returns an engine without views.
 func New(o Options) *Engine {
 	e := &Engine{
-		source: o.Source, limits: o.Limits, log: o.Log,
+		source: o.Source, limits: o.Limits,
 		roomPos: o.RoomPos, userPos: o.UserPos, floor: o.RoomPos,
 		rooms: map[string]*room{}, order: list.New(),
 		users: map[string]*User{}, idle: list.New(),

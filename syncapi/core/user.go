@@ -3,6 +3,7 @@ package core
 import (
 	"container/list"
 	"context"
+	"time"
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/merr"
@@ -126,7 +127,7 @@ func (e *Engine) hold(userID string) (*User, error) {
 		e.work.Go(func() { e.load(u) })
 	}
 	if u.refs >= e.limits.UserSyncs {
-		return nil, merr.LimitExceeded(0)
+		return nil, merr.LimitExceeded(time.Second)
 	}
 	u.refs++
 	if u.at != nil {

@@ -130,7 +130,7 @@ func bench(b *testing.B, f *fixed) (*Service, *core.Engine) {
 		b.Fatal(err)
 	}
 	engine := core.New(core.Options{Source: core.Owners{Bus: conn}, Limits: core.DefaultLimits(), RoomPos: f.head})
-	s, err := New(Deps{Engine: engine, Log: logrus.NewEntry(log), Now: time.Now})
+	s, err := New(Deps{Engine: engine, Now: time.Now})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -3,11 +3,8 @@ package v3
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"testing"
 	"time"
-
-	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
@@ -111,13 +108,10 @@ func (h *harness) restart(replay int64) {
 		h.stop()
 	}
 	rooms, users, _ := h.owners.Heads(context.Background()) // never fails
-	log := logrus.New()
-	log.SetOutput(io.Discard)
-	entry := logrus.NewEntry(log)
 	from := max(0, rooms-replay)
-	h.engine = core.New(core.Options{Source: h.owners, Limits: h.limits, RoomPos: from, UserPos: users, Log: entry})
+	h.engine = core.New(core.Options{Source: h.owners, Limits: h.limits, RoomPos: from, UserPos: users})
 	_ = h.engine.ApplyRooms(context.Background(), h.owners.Rooms(from)) // never fails
-	service, err := New(Deps{Engine: h.engine, Log: entry, Now: func() time.Time { return time.UnixMilli(model.Start + 10_000_000) }})
+	service, err := New(Deps{Engine: h.engine, Now: func() time.Time { return time.UnixMilli(model.Start + 10_000_000) }})
 	if err != nil {
 		h.t.Fatal(err)
 	}

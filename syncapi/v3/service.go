@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/sirupsen/logrus"
 
 	"hearth/internal/merr"
 	"hearth/syncapi/core"
@@ -38,7 +37,6 @@ const (
 // Deps is what the service needs.
 type Deps struct {
 	Engine  *core.Engine
-	Log     *logrus.Entry
 	Metrics prometheus.Registerer // may be nil
 	Now     func() time.Time
 }
@@ -46,7 +44,6 @@ type Deps struct {
 // Service answers syncs. Its methods may be used at the same time.
 type Service struct {
 	engine  *core.Engine
-	log     *logrus.Entry
 	now     func() time.Time
 	sent    *core.Sent
 	metrics *metrics
@@ -61,7 +58,7 @@ type Service struct {
 // New returns a service.
 func New(d Deps) (*Service, error) {
 	s := &Service{
-		engine: d.Engine, log: d.Log, now: d.Now,
+		engine: d.Engine, now: d.Now,
 		sent:    core.NewSent(maxSent),
 		slots:   make(chan struct{}, runtime.GOMAXPROCS(0)*perCPU),
 		stopped: make(chan struct{}),

@@ -10,7 +10,8 @@ import (
 
 // Sync answers one GET /sync (client-server API, "Syncing") as a stream of bytes
 // that together are the JSON body. It waits up to TimeoutMS for something new.
-// Errors come before the first byte.
+// What the request itself is to blame for is answered before the first byte; an
+// error after it means that the body is cut off and must not look whole.
 var Sync = bus.Stream[SyncRequest]{Subject: "syncapi.sync"}
 
 // SyncRequest is a /sync of an authenticated device. Filter is the filter's
