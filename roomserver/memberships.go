@@ -36,7 +36,7 @@ func (s *Server) memberships(ctx context.Context, req *roomapi.MembershipsReques
 				return resp, nil
 			}
 			after = row.RoomID
-			if row.Forgotten {
+			if row.Forgotten && len(req.Memberships) == 0 {
 				continue
 			}
 			m, err := s.membershipOf(ctx, &rows[i])

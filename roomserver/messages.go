@@ -86,6 +86,8 @@ type pager struct {
 	limit     int
 	filter    *compiledFilter
 	lazy      *lazyMembers
+	// unbroken ends the walk at the first event that the user may not see.
+	unbroken bool
 
 	events  []*roomapi.Event
 	members []*roomapi.Event
@@ -132,6 +134,10 @@ func (p *pager) run(ctx context.Context) error {
 				return nil
 			}
 			scanned++
+			if p.unbroken && !e.hidden() && !p.v.sees(e) {
+				p.more = true
+				return nil
+			}
 			if err := p.take(ctx, e); err != nil {
 				return err
 			}

@@ -197,3 +197,62 @@ func members(events []*roomapi.Event) (ids []string) {
 	slices.Sort(ids)
 	return ids
 }
+
+// TestWindowHasNoHoles: state that a new member may not see stands before the
+// timeline, and so is part of the state.
+func TestWindowHasNoHoles(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		room := f.create(roomapi.CreateRequest{Creator: alice, Preset: "public_chat"})
+		f.send(room, alice, "1", "visible")
+		f.state(room, alice, visibilityType, "", `{"history_visibility":"joined"}`)
+		topic := f.state(room, alice, "m.room.topic", "", `{"topic":"hidden as an event"}`)
+		f.join(room, bob)
+		w, err := roomapi.ReadWindow(t.Context(), f.bus, &roomapi.WindowRequest{RoomID: room, UserID: bob, Limit: 50})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(w.Timeline) != 1 || w.Timeline[0].Membership != "join" || !w.Limited {
+			t.Errorf("%d events in the timeline, limited %v", len(w.Timeline), w.Limited)
+		}
+		if !slices.ContainsFunc(w.State, func(e *roomapi.Event) bool { return e.EventID == topic }) {
+			t.Error("the topic is neither in the timeline nor in the state")
+		}
+		page := do(f, roomapi.Messages, roomapi.MessagesRequest{RoomID: room, UserID: bob, From: w.PrevBatch, Backwards: true, Limit: 50})
+		if n := len(page.Events); n < 8 || page.Events[0].Type != visibilityType {
+			t.Errorf("%d events before the window", n)
+		}
+	})
+}
+
+func TestOwnMemberEventsAreSeen(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		room := f.create(roomapi.CreateRequest{Creator: alice})
+		do(f, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: alice, Target: bob})
+		f.leave(room, bob) // rejects the invite
+		w, err := roomapi.ReadWindow(t.Context(), f.bus, &roomapi.WindowRequest{RoomID: room, UserID: bob, Limit: 50})
+		if err != nil || len(w.Timeline) == 0 || w.Timeline[len(w.Timeline)-1].Membership != "leave" {
+			t.Errorf("a rejected invite shows %+v, %v", w, err)
+		}
+		do(f, roomapi.Ban, roomapi.MembershipRequest{RoomID: room, Sender: alice, Target: bob})
+		w, err = roomapi.ReadWindow(t.Context(), f.bus, &roomapi.WindowRequest{RoomID: room, UserID: bob, Limit: 50})
+		if err != nil || len(w.Timeline) == 0 || w.Timeline[len(w.Timeline)-1].Membership != "ban" {
+			t.Errorf("a ban shows %+v, %v", w, err)
+		}
+		for _, e := range w.Timeline {
+			if e.Type != memberType || *e.StateKey != bob {
+				t.Errorf("bob, who never joined, sees %s", e.JSON)
+			}
+		}
+	})
+}
+
+func TestForgottenRoomsAreListedOnDemand(t *testing.T) {
+	f := newFixture(t, t.TempDir(), "", true)
+	room := f.create(roomapi.CreateRequest{Creator: alice})
+	f.leave(room, alice)
+	do(f, roomapi.Forget, roomapi.ForgetRequest{RoomID: room, UserID: alice})
+	got := do(f, roomapi.Memberships, roomapi.MembershipsRequest{UserID: alice, Memberships: []string{"join", "leave"}})
+	if len(got.Rooms) != 1 || !got.Rooms[0].Forgotten {
+		t.Errorf("got %+v", got.Rooms)
+	}
+}

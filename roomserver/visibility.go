@@ -106,28 +106,21 @@ func (v *visibility) current() string {
 	return v.memberships[len(v.memberships)-1].value
 }
 
-// sees reports whether the user may see an event. At a change of the setting or of
-// their own membership, the more permissive of before and after counts.
+// sees reports whether the user may see an event. At a change of the setting the
+// more permissive of before and after counts.
 func (v *visibility) sees(e *stored) bool {
 	if e.hidden() {
 		return false
+	}
+	if e.ev.Type == memberType && e.ev.StateKeyEquals(v.userID) {
+		return true // what happens to oneself, such as a ban, is no secret
 	}
 	settings := []string{at(v.settings, e.ord, false, shared)}
 	if e.ev.Type == visibilityType && e.ev.StateKeyEquals("") {
 		settings = append(settings, at(v.settings, e.ord, true, shared))
 	}
-	memberships := []string{at(v.memberships, e.ord, false, "")}
-	if e.ev.Type == memberType && e.ev.StateKeyEquals(v.userID) {
-		memberships = append(memberships, at(v.memberships, e.ord, true, ""))
-	}
-	for _, setting := range settings {
-		for _, membership := range memberships {
-			if v.allows(setting, membership, e.ord) {
-				return true
-			}
-		}
-	}
-	return false
+	membership := at(v.memberships, e.ord, false, "")
+	return slices.ContainsFunc(settings, func(setting string) bool { return v.allows(setting, membership, e.ord) })
 }
 
 func (v *visibility) allows(setting, membership string, ord int64) bool {

@@ -89,6 +89,9 @@ func (w *window) page(ctx context.Context) error {
 	p := w.s.newPager(w.room, w.v, &roomapi.MessagesRequest{
 		From: roomapi.Point{Ord: w.end}, Backwards: true, Limit: clamp(w.req.Limit, 1, maxPage, defaultPage), Filter: w.req.Filter,
 	})
+	// State that the user may not see must not hide between timeline events: it would
+	// be part of neither the timeline nor the state before it.
+	p.unbroken = true
 	if w.req.From != 0 {
 		p.low = storage.OrdAfter(w.req.From)
 	}

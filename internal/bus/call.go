@@ -18,6 +18,8 @@ type Call[Req, Resp any] struct {
 	Subject string
 	// Timeout bounds a call whose context has no deadline; 0 means 30 s.
 	Timeout time.Duration
+	// Limit bounds the handlers that run at once in one process; 0 means 1,024.
+	Limit int
 }
 
 // Do calls the handler and returns its answer, never nil without an error. Every
@@ -110,7 +112,7 @@ func callLocal[Req, Resp any](ctx context.Context, e *endpoint, req *Req) (resp 
 // a *merr.Error becomes 500, a panic too; nil without an error is an empty answer.
 // It fails if this process handles the subject already.
 func Handle[Req, Resp any](b *Bus, c Call[Req, Resp], h func(context.Context, *Req) (*Resp, error)) error {
-	e := &endpoint{bus: b, subject: c.Subject, direct: h}
+	e := &endpoint{bus: b, subject: c.Subject, direct: h, limit: b.atOnce(c.Limit)}
 	e.serve = func(ctx context.Context, f *flight, body []byte) {
 		req, err := parseValue[Req](body)
 		if err != nil {

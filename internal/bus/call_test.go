@@ -206,6 +206,28 @@ func TestTooManyHandlersIsBusyAtOnce(t *testing.T) {
 	})
 }
 
+func TestContractMayLimitItsHandlers(t *testing.T) {
+	each(t, defaults(), func(t *testing.T, p pair) {
+		limited := echo
+		limited.Limit = 1
+		began := make(chan struct{})
+		must(t, Handle(p.owner, limited, func(ctx context.Context, _ *ask) (*reply, error) {
+			close(began)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}))
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = limited.Do(ctx, p.caller, &ask{}) })
+		<-began
+		if _, err := limited.Do(context.Background(), p.caller, &ask{}); status(err) != 503 {
+			t.Errorf("second handler: %v", err)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 func TestTooLargeMessagesAreRefused(t *testing.T) {
 	overNATS(t, defaults(), func(t *testing.T, p pair) {
 		must(t, Handle(p.owner, echo, func(_ context.Context, a *ask) (*reply, error) {

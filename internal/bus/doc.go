@@ -45,8 +45,9 @@
 //
 // A message has at most 1 MiB; a stream has no limit, is cut into chunks of at most
 // 256 KiB and keeps at most 8 of them on the way; at most 1,024 handlers run for one
-// subject, the next request is refused with merr.Busy; a follower keeps at most
-// 4,096 entries or 8 MiB that it has not applied and reads the rest from the owner.
+// subject, or as many as its contract says, and the next request is refused with
+// merr.Busy; a follower keeps at most 4,096 entries or 8 MiB that it has not applied
+// and reads the rest from the owner.
 //
 // # Errors
 //

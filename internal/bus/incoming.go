@@ -18,14 +18,23 @@ type endpoint struct {
 	bus     *Bus
 	subject string
 	direct  any // the typed handler, for local calls
+	limit   int64
 	// serve decodes body, runs the handler and answers f.
 	serve  func(ctx context.Context, f *flight, body []byte)
 	active atomic.Int64
 }
 
+// atOnce is the number of handlers that may run at once, if a contract asks for n.
+func (b *Bus) atOnce(n int) int64 {
+	if n == 0 {
+		n = b.tune.handlers
+	}
+	return int64(n)
+}
+
 // enter counts a running handler; false if there are too many.
 func (e *endpoint) enter() bool {
-	if e.active.Add(1) > int64(e.bus.tune.handlers) {
+	if e.active.Add(1) > e.limit {
 		e.active.Add(-1)
 		return false
 	}

@@ -22,6 +22,8 @@ type Stream[Req any] struct {
 	// Timeout bounds a stream whose context has no deadline, from its start to its
 	// end; 0 means 10 min.
 	Timeout time.Duration
+	// Limit bounds the handlers that run at once in one process; 0 means 1,024.
+	Limit int
 }
 
 // Do calls the handler and gives its chunks to recv, in order, on the caller's
@@ -180,7 +182,7 @@ func split(data []byte, n int, f func([]byte) error) error {
 // consumed yet. It fails when the receiver has gone or the time is over; h then
 // returns that error.
 func HandleStream[Req any](b *Bus, s Stream[Req], h func(ctx context.Context, req *Req, send func(chunk []byte) error) error) error {
-	e := &endpoint{bus: b, subject: s.Subject, direct: h}
+	e := &endpoint{bus: b, subject: s.Subject, direct: h, limit: b.atOnce(s.Limit)}
 	e.serve = func(ctx context.Context, f *flight, body []byte) {
 		req, err := parseValue[Req](body)
 		if err != nil {

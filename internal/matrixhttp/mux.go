@@ -20,7 +20,7 @@ import (
 
 // DefaultMaxInFlight is the number of requests, long-polls among them, that a Mux
 // serves at the same time unless Options say otherwise.
-const DefaultMaxInFlight = 10_000
+const DefaultMaxInFlight = 20_000
 
 // Options say how to build a Mux.
 type Options struct {

@@ -12,7 +12,7 @@ import (
 // that together are the JSON body. It waits up to TimeoutMS for something new.
 // What the request itself is to blame for is answered before the first byte; an
 // error after it means that the body is cut off and must not look whole.
-var Sync = bus.Stream[SyncRequest]{Subject: "syncapi.sync"}
+var Sync = bus.Stream[SyncRequest]{Subject: "syncapi.sync", Limit: 20_000}
 
 // SyncRequest is a /sync of an authenticated device. Filter is the filter's
 // definition, not its id.
