@@ -256,7 +256,7 @@ func TestReceipts(t *testing.T) {
 	m2 := h.owners.Message(roomA, alice, "y")
 	h.owners.Receipt(roomA, bob, "m.read", m2, "main")
 	got = h.sync(viewapi.SyncRequest{UserID: alice, Since: a}).Rooms.Join[roomA].Ephemeral.Events
-	if all := fmt.Sprintf("%s", got[1].Content); !strings.Contains(all, m2) || strings.Contains(all, m+`"`) {
+	if all := string(got[1].Content); !strings.Contains(all, m2) || strings.Contains(all, m+`"`) {
 		t.Errorf("receipt of main: %s", all)
 	}
 }

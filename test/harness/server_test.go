@@ -67,7 +67,7 @@ func TestTwoUsersTalkThroughARestart(t *testing.T) {
 			}
 		}
 		awaitSend(t, alice, room)
-		since = say(t, alice, bob, room, since, "two")
+		say(t, alice, bob, room, since, "two")
 		say(t, bob, alice, room, "", "three")
 		s.Stop()
 	})
