@@ -113,7 +113,7 @@ func (s *Server) deleteAlias(ctx context.Context, req *roomapi.AliasRequest) (*r
 	if err != nil {
 		return nil, err
 	}
-	if !known || user != alias.Creator {
+	if !req.Manages && (!known || user != alias.Creator) {
 		if err := s.mayManageAliases(ctx, roomID, req.UserID); err != nil {
 			return nil, err
 		}
@@ -184,6 +184,17 @@ func (s *Server) listAliases(ctx context.Context, req *roomapi.RoomRequest) (*ro
 		return nil, err
 	}
 	return &roomapi.AliasesResponse{Aliases: append([]string{}, aliases...)}, nil
+}
+
+// localAliases is listAliases for the server itself.
+func (s *Server) localAliases(ctx context.Context, req *roomapi.RoomRequest) (*roomapi.AliasesResponse, error) {
+	r, _, done, err := s.view(ctx, req.RoomID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	aliases, err := s.store.Aliases(ctx, r.nid, maxAliases)
+	return &roomapi.AliasesResponse{Aliases: aliases}, err
 }
 
 // checkCanonicalAlias refuses aliases that do not point to the room, but for those

@@ -160,6 +160,7 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.DeleteAlias, s.deleteAlias),
 		bus.Handle(b, roomapi.ResolveAlias, s.resolveAlias),
 		bus.Handle(b, roomapi.Aliases, s.listAliases),
+		bus.Handle(b, roomapi.LocalAliases, s.localAliases),
 		bus.Handle(b, roomapi.GetEvent, s.getEvent),
 		bus.Handle(b, roomapi.GetStateEvent, s.getStateEvent),
 		bus.Handle(b, roomapi.Messages, s.messages),

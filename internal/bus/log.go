@@ -233,6 +233,13 @@ func readLocal[E any](ctx context.Context, b *Bus, l Log[E], read reader[E], aft
 	return entries, head, nil
 }
 
+// Read asks the owner for the entries after a position, at most limit (1 … 512) and
+// no more than half a MiB or one entry, and for the position of the last committed
+// entry. It is for those who need single entries again; others use [Follow].
+func Read[E any](ctx context.Context, b *Bus, l Log[E], after int64, limit int) (entries []Positioned[E], head int64, err error) {
+	return l.read(ctx, b, after, min(max(limit, 1), maxBatch))
+}
+
 // Head returns the position of the last committed entry, 0 for an empty log. Its
 // errors are those of Call.Do.
 func Head[E any](ctx context.Context, b *Bus, l Log[E]) (int64, error) {

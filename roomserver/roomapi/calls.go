@@ -50,6 +50,8 @@ var (
 	ResolveAlias = bus.Call[AliasRequest, AliasResponse]{Subject: "roomserver.alias.resolve"}
 	// Aliases lists the local aliases of a room, to a member or if it is world readable.
 	Aliases = bus.Call[RoomRequest, AliasesResponse]{Subject: "roomserver.alias.list"}
+	// LocalAliases is Aliases for the server itself: nobody's rights are asked.
+	LocalAliases = bus.Call[RoomRequest, AliasesResponse]{Subject: "roomserver.alias.of_room"}
 	// GetEvent returns one event that the user may see.
 	GetEvent = bus.Call[EventRequest, Event]{Subject: "roomserver.event"}
 	// GetStateEvent returns one event of the state that the user may see: the
@@ -226,7 +228,12 @@ type ReceiptsResponse struct {
 }
 
 // AliasRequest names an alias, the user who asks and, for SetAlias, the room.
-type AliasRequest struct{ Alias, RoomID, UserID string }
+type AliasRequest struct {
+	Alias, RoomID, UserID string
+	// Manages says that the user's application service rules the namespace of the
+	// alias, so that DeleteAlias asks for no rights in the room.
+	Manages bool
+}
 
 // AliasResponse names the room and servers that know it.
 type AliasResponse struct {
