@@ -41,22 +41,27 @@ type Store struct {
 
 // New opens the database and registers the handlers.
 func New(ctx context.Context, d Deps) (*Store, error) {
-	users, err := storage.Open(ctx, store.Options{
+	s := &Store{bus: d.Bus, serverName: d.ServerName, minLength: d.MinPasswordLength, passwords: newHasher()}
+	var err error
+	s.users, err = storage.Open(ctx, store.Options{
 		DataDir: d.DataDir, URL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
-	})
+	}, s.tell)
 	if err != nil {
+		s.passwords.close()
 		return nil, err
 	}
-	s := &Store{
-		users: users, bus: d.Bus, serverName: d.ServerName, minLength: d.MinPasswordLength,
-		passwords: newHasher(),
-	}
-	s.log = bus.NewPublisher(d.Bus, userapi.Log, users.Head)
+	s.log = bus.NewPublisher(d.Bus, userapi.Log, s.users.Head)
 	if err := s.handle(); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// tell publishes a committed entry of the log.
+func (s *Store) tell(l storage.Line) {
+	l.Entry.UserID = s.userID(l.Localpart)
+	s.log.Publish(l.Pos, &l.Entry)
 }
 
 // Close commits what is queued and releases the database.

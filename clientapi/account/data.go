@@ -43,11 +43,7 @@ func (s *Store) setAccountData(ctx context.Context, req *userapi.SetAccountDataR
 	if data.Type == "" || !plain(data.Type, userapi.MaxKey) || !plain(data.RoomID, userapi.MaxKey) {
 		return nil, merr.InvalidParam("Invalid type of account data")
 	}
-	err = s.users.SetAccountData(ctx, localpart, data, userapi.MaxAccountData, func(pos int64) {
-		data.Pos = pos
-		s.log.Publish(pos, &userapi.Entry{Kind: userapi.KindAccountData, UserID: req.UserID, Data: &data})
-	})
-	return &userapi.Empty{}, err
+	return &userapi.Empty{}, s.users.SetAccountData(ctx, localpart, data, userapi.MaxAccountData)
 }
 
 func (s *Store) getAccountData(ctx context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error) {

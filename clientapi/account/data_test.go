@@ -150,11 +150,11 @@ func TestAccountDataPagesAndLimit(t *testing.T) {
 		if seen != 5 || pages != 2 {
 			h.t.Errorf("%d pieces on %d further pages", seen, pages)
 		}
-		err := h.users.SetAccountData(h.ctx, "alice", userapi.AccountData{Type: "new", Content: json.RawMessage("{}")}, 5, func(int64) {})
+		err := h.users.SetAccountData(h.ctx, "alice", userapi.AccountData{Type: "new", Content: json.RawMessage("{}")}, 5)
 		if !errors.Is(err, merr.Forbidden("")) {
 			h.t.Errorf("sixth of five pieces: %v", err)
 		}
-		if err := h.users.SetAccountData(h.ctx, "alice", userapi.AccountData{Type: "t1", Content: json.RawMessage("{}")}, 5, func(int64) {}); err != nil {
+		if err := h.users.SetAccountData(h.ctx, "alice", userapi.AccountData{Type: "t1", Content: json.RawMessage("{}")}, 5); err != nil {
 			h.t.Errorf("known piece: %v", err)
 		}
 	})

@@ -16,46 +16,136 @@ type Account struct {
 	Admin       bool
 	Deactivated bool
 	Created     int64 // milliseconds
+	Guest       bool
+	Approved    bool
+	Erased      bool
 }
 
-// Session is a device and the hash of its access token.
+// Session is a device with the hashes of its tokens.
 type Session struct {
 	Device, DisplayName string
 	Token               []byte
+	Expires             int64  // of Token, in milliseconds; 0: never
+	Refresh             []byte // nil: none
 	// MaxDevices refuses a new device beyond this number.
 	MaxDevices int64
 }
 
 const (
-	insertAccount = `INSERT INTO account (localpart, password, admin, deactivated, created)
-		VALUES ($1, $2, $3, $4, $5) ON CONFLICT (localpart) DO NOTHING`
-	selectAccount    = `SELECT password, admin, deactivated, created FROM account WHERE localpart = $1`
+	insertAccount = `INSERT INTO account (localpart, password, admin, deactivated, created, guest, approved, search)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (localpart) DO NOTHING`
+	selectAccount = `SELECT password, admin, deactivated, created, guest, approved, erased
+		FROM account WHERE localpart = $1`
 	updatePassword   = `UPDATE account SET password = $2 WHERE localpart = $1`
-	updateDeactivate = `UPDATE account SET password = '', admin = $2, deactivated = $3 WHERE localpart = $1`
+	updateUpgrade    = `UPDATE account SET password = $2, guest = $3, approved = $4 WHERE localpart = $1`
+	updateApproved   = `UPDATE account SET approved = $2 WHERE localpart = $1`
+	updateDeactivate = `UPDATE account SET password = '', admin = $2, deactivated = $3, erased = $4, search = ' '
+		WHERE localpart = $1`
+	selectUnapproved = `SELECT localpart FROM account WHERE localpart > $1 AND approved = $2 AND deactivated = $2
+		ORDER BY localpart LIMIT $3`
 )
 
+// Step is a part of a write that belongs to the same transaction as another one.
+type Step func(tx *store.Tx, localpart string) error
+
 // CreateAccount makes an account with the first displayname (a JSON string), and a
-// device if session is not nil. 400 M_USER_IN_USE if the name is taken.
-func (u *Users) CreateAccount(ctx context.Context, a Account, displayName []byte, session *Session) error {
-	return u.db.Write(ctx, func(tx *store.Tx) error {
+// device if session is not nil. 400 M_USER_IN_USE if the name is taken. An error of
+// a step undoes it all.
+func (u *Users) CreateAccount(ctx context.Context, a Account, displayName []byte, session *Session, also ...Step) error {
+	return u.write(ctx, func(tx *Tx) error {
 		switch _, err := account(tx, a.Localpart); {
 		case err == nil:
 			return UserInUse()
 		case !errors.Is(err, store.ErrNoRows):
 			return err
 		}
-		if err := tx.Exec(insertAccount, a.Localpart, a.Password, a.Admin, false, tx.Now().UnixMilli()); err != nil {
+		err := tx.Exec(insertAccount, a.Localpart, a.Password, a.Admin, false, tx.Now().UnixMilli(), a.Guest, a.Approved,
+			searchText(a.Localpart, displayName))
+		if err != nil {
 			return err
 		}
 		if err := tx.Exec(upsertField, a.Localpart, "displayname", displayName); err != nil {
 			return err
 		}
+		for _, step := range also {
+			if err := step(tx, a.Localpart); err != nil {
+				return err
+			}
+		}
 		if session == nil {
 			return nil
 		}
-		_, err := startSession(tx, a.Localpart, *session)
+		_, err = startSession(tx, a.Localpart, *session)
 		return err
 	})
+}
+
+// UpgradeGuest gives a guest account a password and takes the limits of guests off;
+// otherwise as CreateAccount. M_FORBIDDEN if the account is not a guest's.
+func (u *Users) UpgradeGuest(ctx context.Context, a Account, session *Session, also ...Step) (revoked [][]byte, err error) {
+	err = u.db.Write(ctx, func(tx *store.Tx) error {
+		revoked = nil
+		if err := active(tx, a.Localpart); err != nil {
+			return err
+		}
+		if old, err := account(tx, a.Localpart); err != nil {
+			return err
+		} else if !old.Guest {
+			return merr.Forbidden("This is not a guest account")
+		}
+		if err := tx.Exec(updateUpgrade, a.Localpart, a.Password, false, a.Approved); err != nil {
+			return err
+		}
+		for _, step := range also {
+			if err := step(tx, a.Localpart); err != nil {
+				return err
+			}
+		}
+		if session == nil {
+			revoked, err = deleteOthers(tx, a.Localpart, "")
+			return err
+		}
+		revoked, err = startSession(tx, a.Localpart, *session)
+		return err
+	})
+	return revoked, err
+}
+
+// Approve lets an account log in.
+func (u *Users) Approve(ctx context.Context, localpart string) error {
+	return u.db.Write(ctx, func(tx *store.Tx) error {
+		if err := active(tx, localpart); err != nil {
+			return err
+		}
+		return tx.Exec(updateApproved, localpart, true)
+	})
+}
+
+// Unapproved lists localparts that wait for approval, in order.
+func (u *Users) Unapproved(ctx context.Context, after string, limit int) (list []string, err error) {
+	err = u.db.Read(ctx, func(r *store.Reader) error {
+		list, err = texts(r, selectUnapproved, after, false, limit)
+		return err
+	})
+	return list, err
+}
+
+// texts runs a query for one column of text.
+func texts(q store.Queryer, sql string, args ...any) ([]string, error) {
+	rows, err := q.Query(sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, rows.Err()
 }
 
 // UserInUse is 400 M_USER_IN_USE.
@@ -75,7 +165,8 @@ func (u *Users) Account(ctx context.Context, localpart string) (Account, error) 
 
 func account(q store.Queryer, localpart string) (Account, error) {
 	a := Account{Localpart: localpart}
-	err := q.Row(selectAccount, localpart).Scan(&a.Password, &a.Admin, &a.Deactivated, &a.Created)
+	err := q.Row(selectAccount, localpart).Scan(&a.Password, &a.Admin, &a.Deactivated, &a.Created,
+		&a.Guest, &a.Approved, &a.Erased)
 	return a, err
 }
 
@@ -95,7 +186,7 @@ func active(q store.Queryer, localpart string) error {
 // deleted; the hashes of their tokens are returned. was, if not empty, is the hash
 // that must still be there; if it is not, nothing happens.
 func (u *Users) SetPassword(ctx context.Context, localpart, hash, was string, logout bool, keep string) (revoked [][]byte, err error) {
-	err = u.db.Write(ctx, func(tx *store.Tx) error {
+	err = u.write(ctx, func(tx *Tx) error {
 		revoked = nil
 		if err := active(tx, localpart); err != nil {
 			return err
@@ -117,18 +208,22 @@ func (u *Users) SetPassword(ctx context.Context, localpart, hash, was string, lo
 	return revoked, err
 }
 
-// Deactivate ends an account: no password, devices, profile, filters and, with
-// erase, no account data. Returned are the hashes of the tokens that are gone.
+// Deactivate ends an account: no password, devices, profile, filters, third-party
+// identifiers and, with erase, no account data. Returned are the hashes of the tokens that are gone.
 func (u *Users) Deactivate(ctx context.Context, localpart string, erase bool) (revoked [][]byte, err error) {
-	err = u.db.Write(ctx, func(tx *store.Tx) error {
+	err = u.write(ctx, func(tx *Tx) error {
 		revoked = nil
 		if _, err := account(tx, localpart); err != nil {
 			return found(err, "User")
 		}
-		if err := tx.Exec(updateDeactivate, localpart, false, true); err != nil {
+		if err := tx.Exec(updateDeactivate, localpart, false, true, erase); err != nil {
 			return err
 		}
-		gone := []string{`DELETE FROM profile WHERE localpart = $1`, `DELETE FROM filter WHERE localpart = $1`}
+		gone := []string{
+			`DELETE FROM profile WHERE localpart = $1`, `DELETE FROM filter WHERE localpart = $1`,
+			`DELETE FROM threepid WHERE localpart = $1`, `DELETE FROM external_id WHERE localpart = $1`,
+			`DELETE FROM ticket WHERE localpart = $1`, `DELETE FROM notice_room WHERE localpart = $1`,
+		}
 		if erase {
 			gone = append(gone, `DELETE FROM account_data WHERE localpart = $1`)
 		}

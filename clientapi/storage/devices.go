@@ -10,39 +10,33 @@ import (
 // Device is a row of table device.
 type Device struct {
 	ID, DisplayName string
-	Created         int64 // milliseconds
+	Created         int64  // milliseconds
+	Seen            int64  // milliseconds, 0: not known
+	IP              string // "": not known
 }
 
 const (
 	insertDevice = `INSERT INTO device (localpart, device, display_name, created)
 		VALUES ($1, $2, $3, $4) ON CONFLICT (localpart, device) DO NOTHING`
-	selectDevice   = `SELECT display_name, created FROM device WHERE localpart = $1 AND device = $2`
-	selectDevices  = `SELECT device, display_name, created FROM device WHERE localpart = $1 ORDER BY device`
-	countDevices   = `SELECT count(*) FROM device WHERE localpart = $1`
-	updateDevice   = `UPDATE device SET display_name = $3 WHERE localpart = $1 AND device = $2`
-	deleteDevice   = `DELETE FROM device WHERE localpart = $1 AND device = $2`
-	insertToken    = `INSERT INTO token (hash, localpart, device) VALUES ($1, $2, $3)`
-	deleteTokens   = `DELETE FROM token WHERE localpart = $1 AND device = $2`
-	selectTokens   = `SELECT hash FROM token WHERE localpart = $1 AND device = $2`
-	selectIdentity = `SELECT t.localpart, t.device, a.admin FROM token t JOIN account a ON a.localpart = t.localpart
-		WHERE t.hash = $1`
+	selectDevice  = `SELECT display_name, created, seen, ip FROM device WHERE localpart = $1 AND device = $2`
+	selectDevices = `SELECT device, display_name, created, seen, ip FROM device WHERE localpart = $1 ORDER BY device`
+	countDevices  = `SELECT count(*) FROM device WHERE localpart = $1`
+	updateDevice  = `UPDATE device SET display_name = $3 WHERE localpart = $1 AND device = $2`
+	deleteDevice  = `DELETE FROM device WHERE localpart = $1 AND device = $2`
 )
-
-// Authenticate finds the owner of a token, store.ErrNoRows if there is none.
-func (u *Users) Authenticate(ctx context.Context, hash []byte) (localpart, device string, admin bool, err error) {
-	err = u.db.Read(ctx, func(r *store.Reader) error {
-		return r.Row(selectIdentity, hash).Scan(&localpart, &device, &admin)
-	})
-	return localpart, device, admin, err
-}
 
 // StartSession logs a device in. It replaces the token of a device that is there;
 // the hash of the old one is returned.
 func (u *Users) StartSession(ctx context.Context, localpart string, s Session) (revoked [][]byte, err error) {
-	err = u.db.Write(ctx, func(tx *store.Tx) error {
+	err = u.write(ctx, func(tx *Tx) error {
 		revoked = nil
 		if err := active(tx, localpart); err != nil {
 			return err
+		}
+		if a, err := account(tx, localpart); err != nil {
+			return err
+		} else if !a.Approved {
+			return NotApproved()
 		}
 		revoked, err = startSession(tx, localpart, s)
 		return err
@@ -50,7 +44,7 @@ func (u *Users) StartSession(ctx context.Context, localpart string, s Session) (
 	return revoked, err
 }
 
-func startSession(tx *store.Tx, localpart string, s Session) ([][]byte, error) {
+func startSession(tx *Tx, localpart string, s Session) ([][]byte, error) {
 	_, err := device(tx, localpart, s.Device)
 	switch {
 	case err == nil:
@@ -72,7 +66,12 @@ func startSession(tx *store.Tx, localpart string, s Session) ([][]byte, error) {
 	if err := tx.Exec(insertDevice, localpart, s.Device, s.DisplayName, tx.Now().UnixMilli()); err != nil {
 		return nil, err
 	}
-	return revoked, tx.Exec(insertToken, s.Token, localpart, s.Device)
+	if s.Refresh != nil {
+		if err := tx.Exec(insertRefresh, s.Refresh, localpart, s.Device, refreshInUse, tx.Now().UnixMilli()); err != nil {
+			return nil, err
+		}
+	}
+	return revoked, tx.Exec(insertToken, s.Token, localpart, s.Device, s.Expires, false)
 }
 
 // Devices lists the devices of a user in order of id.
@@ -94,7 +93,7 @@ func devices(q store.Queryer, localpart string) ([]Device, error) {
 	var list []Device
 	for rows.Next() {
 		var d Device
-		if err := rows.Scan(&d.ID, &d.DisplayName, &d.Created); err != nil {
+		if err := rows.Scan(&d.ID, &d.DisplayName, &d.Created, &d.Seen, &d.IP); err != nil {
 			return nil, err
 		}
 		list = append(list, d)
@@ -114,13 +113,13 @@ func (u *Users) Device(ctx context.Context, localpart, id string) (Device, error
 
 func device(q store.Queryer, localpart, id string) (Device, error) {
 	d := Device{ID: id}
-	err := q.Row(selectDevice, localpart, id).Scan(&d.DisplayName, &d.Created)
+	err := q.Row(selectDevice, localpart, id).Scan(&d.DisplayName, &d.Created, &d.Seen, &d.IP)
 	return d, found(err, "Device")
 }
 
 // SetDevice renames a device, 404 M_NOT_FOUND if it is not there.
 func (u *Users) SetDevice(ctx context.Context, localpart, id, displayName string) error {
-	return u.db.Write(ctx, func(tx *store.Tx) error {
+	return u.write(ctx, func(tx *Tx) error {
 		if _, err := device(tx, localpart, id); err != nil {
 			return err
 		}
@@ -130,7 +129,7 @@ func (u *Users) SetDevice(ctx context.Context, localpart, id, displayName string
 
 // DeleteDevices deletes the devices that are there and returns the hashes of their tokens.
 func (u *Users) DeleteDevices(ctx context.Context, localpart string, ids []string) (revoked [][]byte, err error) {
-	err = u.db.Write(ctx, func(tx *store.Tx) error {
+	err = u.write(ctx, func(tx *Tx) error {
 		revoked = nil
 		for _, id := range ids {
 			hashes, err := dropDevice(tx, localpart, id)
@@ -146,14 +145,14 @@ func (u *Users) DeleteDevices(ctx context.Context, localpart string, ids []strin
 
 // DeleteAllDevices deletes every device and returns the hashes of their tokens.
 func (u *Users) DeleteAllDevices(ctx context.Context, localpart string) (revoked [][]byte, err error) {
-	err = u.db.Write(ctx, func(tx *store.Tx) (err error) {
+	err = u.write(ctx, func(tx *Tx) (err error) {
 		revoked, err = deleteOthers(tx, localpart, "")
 		return err
 	})
 	return revoked, err
 }
 
-func deleteOthers(tx *store.Tx, localpart, keep string) ([][]byte, error) {
+func deleteOthers(tx *Tx, localpart, keep string) ([][]byte, error) {
 	list, err := devices(tx, localpart)
 	if err != nil {
 		return nil, err
@@ -172,30 +171,10 @@ func deleteOthers(tx *store.Tx, localpart, keep string) ([][]byte, error) {
 	return revoked, nil
 }
 
-func dropDevice(tx *store.Tx, localpart, id string) ([][]byte, error) {
+func dropDevice(tx *Tx, localpart, id string) ([][]byte, error) {
 	revoked, err := dropTokens(tx, localpart, id)
 	if err != nil {
 		return nil, err
 	}
 	return revoked, tx.Exec(deleteDevice, localpart, id)
-}
-
-func dropTokens(tx *store.Tx, localpart, id string) ([][]byte, error) {
-	rows, err := tx.Query(selectTokens, localpart, id)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var hashes [][]byte
-	for rows.Next() {
-		var hash []byte
-		if err := rows.Scan(&hash); err != nil {
-			return nil, err
-		}
-		hashes = append(hashes, hash)
-	}
-	if err := rows.Err(); err != nil || len(hashes) == 0 {
-		return nil, err
-	}
-	return hashes, tx.Exec(deleteTokens, localpart, id)
 }

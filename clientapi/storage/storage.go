@@ -1,6 +1,6 @@
-// Package storage is the SQL of the user store. Its log is table account_data: a
-// position whose row was written again later is a gap, which readers see as an
-// entry of kind 0.
+// Package storage is the SQL of the user store. Its log is the union of the tables
+// that hold positions (log.go): a position whose row was written again later is a
+// gap, which readers see as an entry of kind 0.
 //
 // Functions that take a transaction may run more than once (internal/store,
 // Independent), so they have no effects outside it.
@@ -19,16 +19,24 @@ import (
 var migrations embed.FS
 
 // Users is the database of the user store.
-type Users struct{ db *store.DB }
+type Users struct {
+	db   *store.DB
+	tell func(Line)
+}
 
 // Open opens the database; the component, migrations and policy in o are set here.
-func Open(ctx context.Context, o store.Options) (*Users, error) {
+// tell, which may be nil, is called with each entry of the log after its commit, in
+// order of position, and must not block.
+func Open(ctx context.Context, o store.Options, tell func(Line)) (*Users, error) {
 	o.Component, o.Migrations, o.Policy = "userstore", migrations, store.Independent
 	db, err := store.Open(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return &Users{db}, nil
+	if tell == nil {
+		tell = func(Line) {}
+	}
+	return &Users{db: db, tell: tell}, nil
 }
 
 // Close commits what is queued and releases the database.

@@ -9,6 +9,17 @@ type Kind uint8
 const (
 	// KindAccountData: a piece of account data was set.
 	KindAccountData Kind = 1
+	// KindDevice: what /sync tells the device DeviceID of itself has changed: there
+	// are messages sent to it, or the number of its keys is another.
+	KindDevice Kind = 2
+	// KindDeviceList: the devices or cross-signing keys of the user, as others see
+	// them, have changed: the device DeviceID, or the cross-signing keys if that is
+	// empty. Prev is the position of the change before, 0 for the first; Gone says
+	// that the device is deleted.
+	KindDeviceList Kind = 3
+	// KindSignature: the user has signed the master key of Target, which nobody but
+	// the user's own devices may know.
+	KindSignature Kind = 4
 )
 
 // Entry is one entry of the user log.
@@ -16,7 +27,14 @@ type Entry struct {
 	Kind   Kind
 	UserID string
 	// Data is set for KindAccountData.
-	Data *AccountData
+	Data *AccountData `json:",omitempty"`
+	// DeviceID is set for KindDevice and KindDeviceList.
+	DeviceID string `json:",omitempty"`
+	// Prev and Gone are set for KindDeviceList.
+	Prev int64 `json:",omitempty"`
+	Gone bool  `json:",omitempty"`
+	// Target is set for KindSignature.
+	Target string `json:",omitempty"`
 }
 
 // AccountData is one piece of a user's data: global if RoomID is empty.
