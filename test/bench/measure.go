@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -66,13 +67,32 @@ func (b *bench) together(workers, n int, f func(i int) error) {
 	}
 }
 
-// register makes the accounts.
+// setupWorkers is how many requests at a time prepare a measurement.
+const setupWorkers = 4
+
+// register makes the accounts. They share a few connections: idle ones would count
+// in the server's memory.
 func (b *bench) register() {
 	b.t.say("making %d accounts", b.sizes.users())
 	b.users = make([]*harness.Client, b.sizes.users())
-	for i := range b.users {
-		b.users[i] = b.server.Register(b.t, fmt.Sprintf("user%d", i))
-	}
+	shared := b.server.Client()
+	b.together(setupWorkers, len(b.users), func(i int) error {
+		name := fmt.Sprintf("user%d", i)
+		var session struct {
+			UserID      string `json:"user_id"`
+			AccessToken string `json:"access_token"`
+		}
+		_, err := shared.Do(http.MethodPost, harness.Path("register"), map[string]any{
+			"username": name, "password": "password of " + name, "auth": map[string]string{"type": "m.login.dummy"},
+		}, &session)
+		if err != nil {
+			return fmt.Errorf("register: %w", err)
+		}
+		user := *shared
+		user.UserID, user.Token = session.UserID, session.AccessToken
+		b.users[i] = &user
+		return nil
+	})
 }
 
 // room makes a room with the given people; the first creates it.

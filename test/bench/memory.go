@@ -21,7 +21,7 @@ func (b *bench) memory() []figure {
 	figures := []figure{below("resident at rest", "MB", memory(b.t, b.server, "VmRSS"), 60)}
 	b.register()
 	b.t.say("making %d rooms of %d members and %d messages", b.idleRooms, idleMembers, idleMessages)
-	b.together(4, b.idleRooms, b.idleRoom)
+	b.together(setupWorkers, b.idleRooms, b.idleRoom)
 	time.Sleep(b.settle)
 	figures = append(figures, below(fmt.Sprintf("resident with %d rooms", b.idleRooms), "MB", memory(b.t, b.server, "VmRSS"), 100))
 	b.t.say("opening %d long-polls", b.polls)
@@ -54,7 +54,7 @@ func (b *bench) idleRoom(i int) error {
 func (b *bench) poll() (end func()) {
 	conns := make([]*conn, b.polls)
 	tokens := make([]string, b.polls)
-	b.together(4, b.polls, func(i int) error {
+	b.together(setupWorkers, b.polls, func(i int) error {
 		c, err := dial(b.server.URL(), b.users[i].Token)
 		if err != nil {
 			return err

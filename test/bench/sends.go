@@ -18,7 +18,7 @@ const warmUp = time.Second
 func (b *bench) sends() []figure {
 	b.t.say("making %d rooms of %d members", b.rooms, b.senders)
 	rooms := make([]string, b.rooms)
-	b.together(4, b.rooms, func(i int) (err error) {
+	b.together(setupWorkers, b.rooms, func(i int) (err error) {
 		people := slices.Clone(b.users[:b.senders])
 		people[0], people[i%b.senders] = people[i%b.senders], people[0]
 		rooms[i], err = b.room(fmt.Sprintf("Busy %d", i), people)
