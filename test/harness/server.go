@@ -145,8 +145,11 @@ func (s *Server) start(o *Options) error {
 func (s *Server) make(w Wiring, ports []int) error {
 	if w == OneProcess {
 		p, err := s.hearth("hearth", "", ports[0])
+		if err != nil {
+			return err
+		}
 		s.processes = []*Process{p}
-		return err
+		return nil
 	}
 	nats, err := s.nats()
 	if err != nil {
