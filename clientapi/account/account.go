@@ -3,6 +3,7 @@
 package account
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"strings"
@@ -27,6 +28,12 @@ type Deps struct {
 	Metrics              prometheus.Registerer // may be nil
 	Now                  func() time.Time
 	MinPasswordLength    int // bytes
+	// AccessTokenLifetime is how long an access token that can be renewed is good; 0:
+	// an hour. Others have no end.
+	AccessTokenLifetime time.Duration
+	// SeenFor is how long the address from which a device was used is kept; 0: it is
+	// never stored.
+	SeenFor time.Duration
 }
 
 // Store is the user store. It answers from New until Close.
@@ -36,12 +43,16 @@ type Store struct {
 	log        *bus.Publisher[userapi.Entry]
 	serverName string
 	minLength  int
+	lifetime   time.Duration
+	seenFor    time.Duration
+	now        func() time.Time
 	passwords  *hasher
 }
 
 // New opens the database and registers the handlers.
 func New(ctx context.Context, d Deps) (*Store, error) {
-	s := &Store{bus: d.Bus, serverName: d.ServerName, minLength: d.MinPasswordLength, passwords: newHasher()}
+	s := &Store{bus: d.Bus, serverName: d.ServerName, minLength: d.MinPasswordLength, now: d.Now,
+		lifetime: cmp.Or(d.AccessTokenLifetime, time.Hour), seenFor: d.SeenFor, passwords: newHasher()}
 	var err error
 	s.users, err = storage.Open(ctx, store.Options{
 		DataDir: d.DataDir, URL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -95,6 +106,7 @@ func (s *Store) handle() error {
 		on(s, userapi.ChangedAccountData, s.changedAccountData),
 		on(s, userapi.PutFilter, s.putFilter),
 		on(s, userapi.GetFilter, s.getFilter),
+		s.handlePeople,
 	} {
 		if err := register(); err != nil {
 			return err

@@ -39,7 +39,10 @@ func (s *Store) getUser(ctx context.Context, req *userapi.UserRequest) (*userapi
 	if err != nil {
 		return nil, err
 	}
-	return &userapi.User{UserID: req.UserID, Admin: a.Admin, Deactivated: a.Deactivated, CreatedTS: a.Created}, nil
+	return &userapi.User{
+		UserID: req.UserID, Admin: a.Admin, Deactivated: a.Deactivated, CreatedTS: a.Created,
+		Guest: a.Guest, Approved: !a.Unapproved, Erased: a.Erased, HasPassword: a.Password != "",
+	}, nil
 }
 
 func (s *Store) devices(ctx context.Context, req *userapi.UserRequest) (*userapi.DevicesResponse, error) {
@@ -59,7 +62,7 @@ func (s *Store) devices(ctx context.Context, req *userapi.UserRequest) (*userapi
 }
 
 func describe(d storage.Device) userapi.Device {
-	return userapi.Device{DeviceID: d.ID, DisplayName: d.DisplayName, CreatedTS: d.Created}
+	return userapi.Device{DeviceID: d.ID, DisplayName: d.DisplayName, CreatedTS: d.Created, LastSeenTS: d.Seen, LastSeenIP: d.IP}
 }
 
 func (s *Store) getDevice(ctx context.Context, req *userapi.DeviceRequest) (*userapi.Device, error) {

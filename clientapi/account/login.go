@@ -15,11 +15,11 @@ import (
 func wrongPassword() error { return merr.Forbidden("Invalid username or password") }
 
 func (s *Store) login(ctx context.Context, req *userapi.LoginRequest) (*userapi.Session, error) {
-	session, token, err := newSession(req.DeviceID, req.DeviceDisplayName)
+	session, answer, err := s.newSession(req.DeviceID, req.DeviceDisplayName, req.RefreshToken)
 	if err != nil {
 		return nil, err
 	}
-	account, err := s.lookup(ctx, req.User)
+	account, err := s.lookupLogin(ctx, req)
 	if err != nil {
 		return nil, err
 	}
@@ -34,7 +34,27 @@ func (s *Store) login(ctx context.Context, req *userapi.LoginRequest) (*userapi.
 		return nil, err
 	}
 	s.revoke(revoked)
-	return &userapi.Session{UserID: s.userID(account.Localpart), DeviceID: session.Device, Token: token}, nil
+	answer.UserID = s.userID(account.Localpart)
+	return answer, nil
+}
+
+// lookupLogin finds the account that a log-in names, as lookup.
+func (s *Store) lookupLogin(ctx context.Context, req *userapi.LoginRequest) (storage.Account, error) {
+	if req.ThreePID == nil {
+		return s.lookup(ctx, req.User)
+	}
+	medium, address, err := threePID(req.ThreePID.Medium, req.ThreePID.Address)
+	if err != nil {
+		return storage.Account{}, nil
+	}
+	localpart, err := s.users.ThreePIDOwner(ctx, medium, address)
+	if errors.Is(err, merr.NotFound("")) {
+		return storage.Account{}, nil
+	}
+	if err != nil {
+		return storage.Account{}, err
+	}
+	return s.users.Account(ctx, localpart)
 }
 
 // lookup finds the account of a user name or id. Whoever is not ours gets the zero
@@ -108,12 +128,27 @@ func (s *Store) setPassword(ctx context.Context, req *userapi.SetPasswordRequest
 }
 
 func (s *Store) authenticate(ctx context.Context, req *userapi.AuthenticateRequest) (*userapi.Identity, error) {
-	localpart, device, admin, err := s.users.Authenticate(ctx, req.Token)
+	owner, err := s.users.Authenticate(ctx, req.Token)
 	if errors.Is(err, store.ErrNoRows) {
 		return nil, merr.UnknownToken(false)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &userapi.Identity{UserID: s.userID(localpart), DeviceID: device, Admin: admin}, nil
+	if owner.Expires != 0 && s.now().UnixMilli() >= owner.Expires {
+		return nil, merr.UnknownToken(true)
+	}
+	if owner.Pending {
+		revoked, err := s.users.FirstUse(ctx, req.Token)
+		if errors.Is(err, store.ErrNoRows) {
+			return nil, merr.UnknownToken(false)
+		}
+		if err != nil {
+			return nil, err
+		}
+		s.revoke(revoked)
+	}
+	return &userapi.Identity{
+		UserID: s.userID(owner.Localpart), DeviceID: owner.Device, Admin: owner.Admin, Guest: owner.Guest, ExpiresTS: owner.Expires,
+	}, nil
 }

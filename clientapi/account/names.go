@@ -70,11 +70,12 @@ func plain(s string, limit int) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) < 0
 }
 
-// newToken returns an access token of 256 random bits.
-func newToken() string {
+// newToken returns a token of 256 random bits. The prefix lets people and programs
+// that look for leaked secrets see what it is.
+func newToken(prefix string) string {
 	var b [32]byte
 	_, _ = rand.Read(b[:]) // never fails
-	return "hrt_" + base64.RawURLEncoding.EncodeToString(b[:])
+	return prefix + base64.RawURLEncoding.EncodeToString(b[:])
 }
 
 // randomText returns n letters of an alphabet of at most 32.

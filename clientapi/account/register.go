@@ -19,13 +19,15 @@ func (s *Store) register(ctx context.Context, req *userapi.RegisterRequest) (*us
 	if err != nil {
 		return nil, err
 	}
-	account := storage.Account{Localpart: localpart, Admin: req.Admin}
+	account := storage.Account{Localpart: localpart, Admin: req.Admin, Guest: req.Guest, Unapproved: req.Unapproved}
 	if req.Password != "" {
 		if err := s.password(req.Password); err != nil {
 			return nil, err
 		}
-		if err := s.free(ctx, localpart); err != nil { // before the expensive part
-			return nil, err
+		if !req.UpgradeGuest { // before the expensive part
+			if err := s.free(ctx, localpart); err != nil {
+				return nil, err
+			}
 		}
 		if account.Password, err = s.passwords.hash(ctx, req.Password); err != nil {
 			return nil, err
@@ -39,16 +41,42 @@ func (s *Store) register(ctx context.Context, req *userapi.RegisterRequest) (*us
 	if err != nil {
 		return nil, err
 	}
-	answer := &userapi.Session{UserID: s.userID(localpart)}
-	if req.InhibitLogin {
-		return answer, s.users.CreateAccount(ctx, account, field, nil)
-	}
-	session, token, err := newSession(req.DeviceID, req.DeviceDisplayName)
+	also, err := s.newcomer(req)
 	if err != nil {
 		return nil, err
 	}
-	answer.DeviceID, answer.Token = session.Device, token
-	return answer, s.users.CreateAccount(ctx, account, field, session)
+	var session *storage.Session
+	answer := &userapi.Session{}
+	if !req.InhibitLogin && !req.Unapproved {
+		if session, answer, err = s.newSession(req.DeviceID, req.DeviceDisplayName, req.RefreshToken); err != nil {
+			return nil, err
+		}
+	}
+	answer.UserID = s.userID(localpart)
+	if req.UpgradeGuest {
+		revoked, err := s.users.UpgradeGuest(ctx, account, session, also...)
+		s.revoke(revoked)
+		return answer, err
+	}
+	return answer, s.users.CreateAccount(ctx, account, field, session, also...)
+}
+
+// newcomer lists what belongs to a registration besides the account.
+func (s *Store) newcomer(req *userapi.RegisterRequest) ([]storage.Step, error) {
+	var also []storage.Step
+	if req.RegistrationToken != "" {
+		also = append(also, storage.SpendToken(req.RegistrationToken))
+	}
+	for _, t := range req.ThreePIDs {
+		medium, address, err := threePID(t.Medium, t.Address)
+		if err != nil {
+			return nil, err
+		}
+		also = append(also, storage.OwnThreePID(storage.ThreePID{
+			Medium: medium, Address: address, Validated: t.ValidatedTS,
+		}, userapi.MaxThreePIDs))
+	}
+	return also, nil
 }
 
 func (s *Store) checkUsername(ctx context.Context, req *userapi.UsernameRequest) (*userapi.Empty, error) {
@@ -70,15 +98,4 @@ func (s *Store) free(ctx context.Context, localpart string) error {
 	default:
 		return err
 	}
-}
-
-func newSession(device, shown string) (*storage.Session, string, error) {
-	id, err := deviceID(device)
-	if err != nil {
-		return nil, "", err
-	}
-	token := newToken()
-	return &storage.Session{
-		Device: id, DisplayName: displayName(shown), Token: Hash(token), MaxDevices: userapi.MaxDevices,
-	}, token, nil
 }

@@ -17,7 +17,7 @@ type Account struct {
 	Deactivated bool
 	Created     int64 // milliseconds
 	Guest       bool
-	Approved    bool
+	Unapproved  bool // waits for an administrator
 	Erased      bool
 }
 
@@ -46,7 +46,7 @@ const (
 )
 
 // Step is a part of a write that belongs to the same transaction as another one.
-type Step func(tx *store.Tx, localpart string) error
+type Step func(tx *Tx, localpart string) error
 
 // CreateAccount makes an account with the first displayname (a JSON string), and a
 // device if session is not nil. 400 M_USER_IN_USE if the name is taken. An error of
@@ -59,7 +59,7 @@ func (u *Users) CreateAccount(ctx context.Context, a Account, displayName []byte
 		case !errors.Is(err, store.ErrNoRows):
 			return err
 		}
-		err := tx.Exec(insertAccount, a.Localpart, a.Password, a.Admin, false, tx.Now().UnixMilli(), a.Guest, a.Approved,
+		err := tx.Exec(insertAccount, a.Localpart, a.Password, a.Admin, false, tx.Now().UnixMilli(), a.Guest, !a.Unapproved,
 			searchText(a.Localpart, displayName))
 		if err != nil {
 			return err
@@ -83,7 +83,7 @@ func (u *Users) CreateAccount(ctx context.Context, a Account, displayName []byte
 // UpgradeGuest gives a guest account a password and takes the limits of guests off;
 // otherwise as CreateAccount. M_FORBIDDEN if the account is not a guest's.
 func (u *Users) UpgradeGuest(ctx context.Context, a Account, session *Session, also ...Step) (revoked [][]byte, err error) {
-	err = u.db.Write(ctx, func(tx *store.Tx) error {
+	err = u.write(ctx, func(tx *Tx) error {
 		revoked = nil
 		if err := active(tx, a.Localpart); err != nil {
 			return err
@@ -93,7 +93,7 @@ func (u *Users) UpgradeGuest(ctx context.Context, a Account, session *Session, a
 		} else if !old.Guest {
 			return merr.Forbidden("This is not a guest account")
 		}
-		if err := tx.Exec(updateUpgrade, a.Localpart, a.Password, false, a.Approved); err != nil {
+		if err := tx.Exec(updateUpgrade, a.Localpart, a.Password, false, !a.Unapproved); err != nil {
 			return err
 		}
 		for _, step := range also {
@@ -113,7 +113,7 @@ func (u *Users) UpgradeGuest(ctx context.Context, a Account, session *Session, a
 
 // Approve lets an account log in.
 func (u *Users) Approve(ctx context.Context, localpart string) error {
-	return u.db.Write(ctx, func(tx *store.Tx) error {
+	return u.write(ctx, func(tx *Tx) error {
 		if err := active(tx, localpart); err != nil {
 			return err
 		}
@@ -128,24 +128,6 @@ func (u *Users) Unapproved(ctx context.Context, after string, limit int) (list [
 		return err
 	})
 	return list, err
-}
-
-// texts runs a query for one column of text.
-func texts(q store.Queryer, sql string, args ...any) ([]string, error) {
-	rows, err := q.Query(sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, rows.Err()
 }
 
 // UserInUse is 400 M_USER_IN_USE.
@@ -165,8 +147,10 @@ func (u *Users) Account(ctx context.Context, localpart string) (Account, error) 
 
 func account(q store.Queryer, localpart string) (Account, error) {
 	a := Account{Localpart: localpart}
+	var approved bool
 	err := q.Row(selectAccount, localpart).Scan(&a.Password, &a.Admin, &a.Deactivated, &a.Created,
-		&a.Guest, &a.Approved, &a.Erased)
+		&a.Guest, &approved, &a.Erased)
+	a.Unapproved = !approved
 	return a, err
 }
 

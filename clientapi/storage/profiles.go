@@ -63,6 +63,11 @@ func (u *Users) SetProfile(ctx context.Context, localpart, field string, value [
 		if err != nil {
 			return err
 		}
+		if field == "displayname" {
+			if err := tx.Exec(updateSearch, localpart, searchText(localpart, value)); err != nil {
+				return err
+			}
+		}
 		if value == nil {
 			delete(fields, field)
 			return tx.Exec(deleteField, localpart, field)

@@ -36,7 +36,12 @@ func Open(ctx context.Context, o store.Options, tell func(Line)) (*Users, error)
 	if tell == nil {
 		tell = func(Line) {}
 	}
-	return &Users{db: db, tell: tell}, nil
+	u := &Users{db: db, tell: tell}
+	if err := u.index(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return u, nil
 }
 
 // Close commits what is queued and releases the database.

@@ -24,8 +24,8 @@ var (
 	CheckUsername = bus.Call[UsernameRequest, Empty]{Subject: "userstore.username"}
 	// Login checks a password and makes an access token. A known device gets a new
 	// token and loses its old one; a repetition does the same again. Errors:
-	// M_FORBIDDEN for a wrong password or an unknown user, in equal time,
-	// M_USER_DEACTIVATED.
+	// M_FORBIDDEN for a wrong password or an unknown user, in equal time, and for an
+	// account that was not approved yet, M_USER_DEACTIVATED.
 	Login = bus.Call[LoginRequest, Session]{Subject: "userstore.login"}
 	// CheckPassword checks the password of a user: M_FORBIDDEN if it is wrong.
 	CheckPassword = bus.Call[PasswordRequest, Empty]{Subject: "userstore.password.check"}
@@ -104,14 +104,34 @@ type RegisterRequest struct {
 	DeviceDisplayName string
 	// DisplayName is the first displayname of the profile; empty: the localpart.
 	DisplayName string
+	// RefreshToken asks for an access token that expires and one that renews it.
+	RefreshToken bool
+	// Guest makes a guest. Such an account has no password.
+	Guest bool
+	// UpgradeGuest makes the guest account Username a full one instead of a new
+	// account; the caller has seen an access token of that guest.
+	UpgradeGuest bool
+	// Unapproved accounts cannot log in until Approve; no device is made.
+	Unapproved bool
+	// RegistrationToken, if not empty, is used up by one; M_FORBIDDEN if it is not valid.
+	RegistrationToken string
+	// ThreePIDs are validated addresses of the new user: M_THREEPID_IN_USE if one is
+	// another's.
+	ThreePIDs []ThreePID
 }
 
 // UsernameRequest names a localpart.
 type UsernameRequest struct{ Username string }
 
 // Session is a device that has logged in. Token and DeviceID are empty if the
-// log-in was inhibited. Token is the only copy: the store keeps its hash.
-type Session struct{ UserID, DeviceID, Token string }
+// log-in was inhibited. Token and RefreshToken are the only copies: the store keeps
+// their hashes. Only a session that asked for it has a RefreshToken and an end of
+// its access token after ExpiresInMS milliseconds.
+type Session struct {
+	UserID, DeviceID, Token string
+	RefreshToken            string
+	ExpiresInMS             int64
+}
 
 // LoginRequest asks for an access token.
 type LoginRequest struct {
@@ -119,6 +139,10 @@ type LoginRequest struct {
 	User, Password    string
 	DeviceID          string // empty: the store chooses
 	DeviceDisplayName string // of a new device
+	// ThreePID names the user instead of User.
+	ThreePID *ThreePIDName
+	// RefreshToken asks for an access token that expires and one that renews it.
+	RefreshToken bool
 }
 
 // PasswordRequest carries a password to check.
@@ -138,7 +162,9 @@ type AuthenticateRequest struct{ Token []byte }
 // Identity is whom an access token belongs to.
 type Identity struct {
 	UserID, DeviceID string
-	Admin            bool
+	Admin, Guest     bool
+	// ExpiresTS is when the token ends, in milliseconds; 0: never.
+	ExpiresTS int64
 }
 
 // LogoutRequest names devices; All means every device of the user.
@@ -148,7 +174,8 @@ type LogoutRequest struct {
 	All     bool
 }
 
-// DeactivateRequest names the user. With Erase the account data goes as well.
+// DeactivateRequest names the user. With Erase the account data goes as well, and
+// the account is marked as erased.
 type DeactivateRequest struct {
 	UserID string
 	Erase  bool
@@ -163,6 +190,13 @@ type User struct {
 	Admin       bool
 	Deactivated bool
 	CreatedTS   int64 // milliseconds
+	Guest       bool
+	// Approved is false until an administrator lets the account in.
+	Approved bool
+	// Erased: the user deactivated the account and asked for the messages to be forgotten.
+	Erased bool
+	// HasPassword is false if nobody can log in with a password.
+	HasPassword bool
 }
 
 // Device describes a device.
@@ -170,6 +204,10 @@ type Device struct {
 	DeviceID    string `json:"device_id"`
 	DisplayName string `json:"display_name,omitempty"`
 	CreatedTS   int64  `json:"created_ts"` // milliseconds
+	// LastSeenTS is in milliseconds, kept to the minute; LastSeenIP is forgotten after
+	// a time. Zero values: not known.
+	LastSeenTS int64  `json:"last_seen_ts,omitempty"`
+	LastSeenIP string `json:"last_seen_ip,omitempty"`
 }
 
 // DevicesResponse lists devices.
