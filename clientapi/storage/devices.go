@@ -35,7 +35,7 @@ func (u *Users) StartSession(ctx context.Context, localpart string, s Session) (
 		}
 		if a, err := account(tx, localpart); err != nil {
 			return err
-		} else if !a.Approved {
+		} else if a.Unapproved {
 			return NotApproved()
 		}
 		revoked, err = startSession(tx, localpart, s)
@@ -123,7 +123,10 @@ func (u *Users) SetDevice(ctx context.Context, localpart, id, displayName string
 		if _, err := device(tx, localpart, id); err != nil {
 			return err
 		}
-		return tx.Exec(updateDevice, localpart, id, displayName)
+		if err := tx.Exec(updateDevice, localpart, id, displayName); err != nil {
+			return err
+		}
+		return renamed(tx, localpart, id)
 	})
 }
 
@@ -174,6 +177,9 @@ func deleteOthers(tx *Tx, localpart, keep string) ([][]byte, error) {
 func dropDevice(tx *Tx, localpart, id string) ([][]byte, error) {
 	revoked, err := dropTokens(tx, localpart, id)
 	if err != nil {
+		return nil, err
+	}
+	if err := dropDeviceKeys(tx, localpart, id); err != nil {
 		return nil, err
 	}
 	return revoked, tx.Exec(deleteDevice, localpart, id)
