@@ -10,6 +10,8 @@ import "context"
 type engine interface {
 	// read runs f on one snapshot.
 	read(ctx context.Context, f func(r *Reader) error) error
+	// readOne runs one statement, which is a snapshot by itself.
+	readOne(ctx context.Context, sql string, args []any) *Row
 
 	begin() error
 	// beginOp says that the statements that follow belong to op i of the batch.

@@ -46,6 +46,31 @@ func (p *pgPool) close() {
 // read runs f in a read-only transaction, whose first statement takes the snapshot and
 // goes out in one round trip with the BEGIN.
 func (p *pgPool) read(ctx context.Context, f func(r *Reader) error) error {
+	return p.with(ctx, func(s *pgSession) error {
+		session := &pgReader{s: s, ctx: ctx}
+		defer session.end()
+		r := &Reader{s: session}
+		err := f(r)
+		r.s = ended{}
+		return err
+	})
+}
+
+// readOne runs one statement without a transaction around it: one round trip.
+func (p *pgPool) readOne(ctx context.Context, sql string, args []any) *Row {
+	var row *Row
+	err := p.with(ctx, func(s *pgSession) error {
+		row = (&pgReader{s: s, ctx: ctx, begun: true}).row(sql, args)
+		return nil
+	})
+	if err != nil {
+		return &Row{err: err}
+	}
+	return row
+}
+
+// with lends a connection.
+func (p *pgPool) with(ctx context.Context, f func(s *pgSession) error) error {
 	lent, err := p.p.Acquire(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -63,12 +88,7 @@ func (p *pgPool) read(ctx context.Context, f func(r *Reader) error) error {
 	if err := s.trim(ctx); err != nil {
 		return err
 	}
-	session := &pgReader{s: s, ctx: ctx}
-	defer session.end()
-	r := &Reader{s: session}
-	err = f(r)
-	r.s = ended{}
-	return err
+	return f(s)
 }
 
 // pgReader runs the statements of one snapshot under its context.

@@ -207,6 +207,10 @@ func (e *postgres) read(ctx context.Context, f func(r *Reader) error) error {
 	return e.readers.read(ctx, f)
 }
 
+func (e *postgres) readOne(ctx context.Context, sql string, args []any) *Row {
+	return e.readers.readOne(ctx, sql, args)
+}
+
 func (e *postgres) counters() engineCounters {
 	return engineCounters{Commits: e.commits.Load(), Sessions: e.sessions.Load()}
 }

@@ -251,3 +251,36 @@ func TestKeptReaderAndTxAreUseless(t *testing.T) {
 		}
 	})
 }
+
+func TestRowIsAReadByItself(t *testing.T) {
+	storetest.Each(t, independent, func(t *testing.T, open func() *store.DB) {
+		db := open()
+		var v string
+		if err := db.Row(t.Context(), "SELECT v FROM pair WHERE a = $1", "none").Scan(&v); !errors.Is(err, store.ErrNoRows) {
+			t.Errorf("no row: %v", err)
+		}
+		write(t, db, func(tx *store.Tx) error { return tx.Exec("INSERT INTO pair (a, b, v) VALUES ('left', 1, 'x')") })
+		for range 20 { // more than connections: each comes back
+			if err := db.Row(t.Context(), "SELECT v FROM pair WHERE a = $1", "left").Scan(&v); err != nil || v != "x" {
+				t.Errorf("got %q, %v", v, err)
+			}
+		}
+		if err := db.Row(t.Context(), "SELECT nothing FROM nowhere").Scan(&v); err == nil {
+			t.Error("a broken statement succeeded")
+		}
+		if err := db.Row(t.Context(), "SELECT v FROM pair WHERE a = $1", "left").Scan(&v); err != nil {
+			t.Errorf("after a broken statement: %v", err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := db.Row(ended, "SELECT v FROM pair WHERE a = $1", "left").Scan(&v); !errors.Is(err, context.Canceled) {
+			t.Errorf("with an ended context: %v", err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Row(t.Context(), "SELECT v FROM pair").Scan(&v); !errors.Is(err, store.ErrClosed) {
+			t.Errorf("after Close: %v", err)
+		}
+	})
+}

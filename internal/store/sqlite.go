@@ -210,6 +210,10 @@ func (e *sqlite) read(ctx context.Context, f func(r *Reader) error) error {
 	return e.readers.read(ctx, f)
 }
 
+func (e *sqlite) readOne(ctx context.Context, sql string, args []any) *Row {
+	return e.readers.readOne(ctx, sql, args)
+}
+
 func (e *sqlite) close() error {
 	e.readers.close()
 	err := e.checkpoint("TRUNCATE")

@@ -100,6 +100,20 @@ func (p *sqlitePool) read(ctx context.Context, f func(r *Reader) error) (err err
 	return err
 }
 
+// readOne runs one statement; outside a transaction it is one of its own.
+func (p *sqlitePool) readOne(ctx context.Context, sql string, args []any) *Row {
+	c, err := p.get(ctx)
+	if err != nil {
+		return &Row{err: err}
+	}
+	sound := false
+	defer func() { p.put(c, sound) }()
+	row := first(c.query(ctx, sql, args))
+	c.closeRows()
+	sound = !c.inTx()
+	return row
+}
+
 // sqliteReader runs the statements of one snapshot under its context.
 type sqliteReader struct {
 	c   *sqliteConn

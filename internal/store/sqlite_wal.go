@@ -23,11 +23,25 @@ const (
 type walState struct {
 	retryAt int64 // frames at which to try again while a reader holds the WAL
 	dirty   bool  // something was committed since the last truncation
+	batches int   // committed since somebody looked at the size
+	bytes   int   // of their arguments
 }
+
+// Looking costs a statement, so it is not done after every batch.
+const (
+	lookBatches = 16
+	lookBytes   = 256 << 10
+)
 
 // between keeps the WAL short.
 func (e *sqlite) between() error {
 	e.wal.dirty = true
+	e.wal.batches++
+	e.wal.bytes += e.bytes
+	if e.wal.batches < lookBatches && e.wal.bytes < lookBytes {
+		return nil
+	}
+	e.wal.batches, e.wal.bytes = 0, 0
 	_, frames, _, err := e.walCheckpoint("NOOP")
 	if err != nil {
 		return err

@@ -9,10 +9,8 @@ import (
 // Alias reads an alias and the id of its room: ErrNotFound if it points nowhere.
 func (s *Store) Alias(ctx context.Context, alias string) (a Alias, roomID string, err error) {
 	a.Alias = alias
-	err = s.read(ctx, "read alias", func(r *store.Reader) error {
-		return r.Row(`SELECT a.room, a.creator, r.id FROM alias a JOIN room r ON r.room = a.room WHERE a.alias = $1`, alias).
-			Scan(&a.Room, &a.Creator, &roomID)
-	})
+	err = s.row(ctx, "read alias", `SELECT a.room, a.creator, r.id FROM alias a JOIN room r ON r.room = a.room WHERE a.alias = $1`,
+		[]any{alias}, &a.Room, &a.Creator, &roomID)
 	return a, roomID, err
 }
 

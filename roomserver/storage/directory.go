@@ -34,9 +34,7 @@ func Unpublish(tx *store.Tx, room int64) error {
 // IsPublished reports whether a room is in the directory.
 func (s *Store) IsPublished(ctx context.Context, room int64) (bool, error) {
 	var n int64
-	err := s.read(ctx, "look up published room", func(r *store.Reader) error {
-		return r.Row(`SELECT 1 FROM published WHERE room = $1`, room).Scan(&n)
-	})
+	err := s.row(ctx, "look up published room", `SELECT 1 FROM published WHERE room = $1`, []any{room}, &n)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"database/sql"
+	"fmt"
 
 	"hearth/internal/store"
 )
@@ -55,11 +56,11 @@ func (s *Store) EventsByNid(ctx context.Context, nids []int64) ([]*Event, error)
 
 // EventByKey reads the event with an id: ErrNotFound if we have none.
 func (s *Store) EventByKey(ctx context.Context, key []byte) (e *Event, err error) {
-	err = s.read(ctx, "read event", func(r *store.Reader) error {
-		e, err = scanEvent(r.Row(`SELECT `+eventColumns+fromEvents+`WHERE e.id = $1`, key).Scan)
-		return err
-	})
-	return e, err
+	e, err = scanEvent(s.DB.Row(ctx, `SELECT `+eventColumns+fromEvents+`WHERE e.id = $1`, key).Scan)
+	if err != nil {
+		return nil, fmt.Errorf("read event: %w", err)
+	}
+	return e, nil
 }
 
 // Backwards reads up to limit events of a room's timeline with low < ord ≤ high, newest first.
@@ -117,10 +118,8 @@ func (s *Store) ReplayAfter(ctx context.Context, room, pos int64) (events []Repl
 // SnapAt returns the room's state at a place in its timeline and the position of
 // the event that made it: ErrNotFound before the first live event.
 func (s *Store) SnapAt(ctx context.Context, room, ord int64) (snap, pos int64, err error) {
-	err = s.read(ctx, "find state", func(r *store.Reader) error {
-		return r.Row(`SELECT cur, nid FROM event WHERE room = $1 AND ord <= $2 AND nid > 0 ORDER BY ord DESC LIMIT 1`, room, ord).
-			Scan(&snap, &pos)
-	})
+	err = s.row(ctx, "find state", `SELECT cur, nid FROM event WHERE room = $1 AND ord <= $2 AND nid > 0 ORDER BY ord DESC LIMIT 1`,
+		[]any{room, ord}, &snap, &pos)
 	return snap, pos, err
 }
 
@@ -155,9 +154,8 @@ func (s *Store) StateHistory(ctx context.Context, room, typ, skey int64) (change
 
 // TxnEvent returns the event that a transaction id has made: ErrNotFound if none.
 func (s *Store) TxnEvent(ctx context.Context, sender int64, device, txn string) (nid int64, err error) {
-	err = s.read(ctx, "look up transaction id", func(r *store.Reader) error {
-		return r.Row(`SELECT nid FROM txn WHERE sender = $1 AND device = $2 AND txn = $3`, sender, device, txn).Scan(&nid)
-	})
+	err = s.row(ctx, "look up transaction id", `SELECT nid FROM txn WHERE sender = $1 AND device = $2 AND txn = $3`,
+		[]any{sender, device, txn}, &nid)
 	return nid, err
 }
 

@@ -54,14 +54,10 @@ func (s *Store) UserRooms(ctx context.Context, user int64, after string, limit i
 // Member reads a user's membership in a room: ErrNotFound if there never was one.
 func (s *Store) Member(ctx context.Context, user, room int64) (m Member, forgotten bool, err error) {
 	m = Member{User: user, Room: room}
-	err = s.read(ctx, "read member", func(r *store.Reader) error {
-		var f int64
-		err := r.Row(`SELECT membership, nid, sender, forgotten FROM member WHERE user_nid = $1 AND room = $2`, user, room).
-			Scan(&m.Membership, &m.Nid, &m.Sender, &f)
-		forgotten = f != 0
-		return err
-	})
-	return m, forgotten, err
+	var f int64
+	err = s.row(ctx, "read member", `SELECT membership, nid, sender, forgotten FROM member WHERE user_nid = $1 AND room = $2`,
+		[]any{user, room}, &m.Membership, &m.Nid, &m.Sender, &f)
+	return m, f != 0, err
 }
 
 // Forget is the write that hides a room from a user, with its log entry at pos.

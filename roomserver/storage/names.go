@@ -28,9 +28,7 @@ func (s *Store) Counters(ctx context.Context) (c Counters, err error) {
 
 // NameNid returns the number of a name: ErrNotFound if it has none.
 func (s *Store) NameNid(ctx context.Context, name string) (nid int64, err error) {
-	err = s.read(ctx, "look up name", func(r *store.Reader) error {
-		return r.Row(`SELECT nid FROM name WHERE s = $1`, name).Scan(&nid)
-	})
+	err = s.row(ctx, "look up name", `SELECT nid FROM name WHERE s = $1`, []any{name}, &nid)
 	return nid, err
 }
 

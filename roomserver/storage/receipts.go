@@ -44,11 +44,8 @@ func scanReceipts(rows *store.Rows, err error) ([]Receipt, error) {
 
 // Receipt reads one receipt: ErrNotFound if there is none.
 func (s *Store) Receipt(ctx context.Context, room, user int64, thread, kind string) (rc Receipt, err error) {
-	err = s.read(ctx, "read receipt", func(r *store.Reader) error {
-		return r.Row(`SELECT `+receiptColumns+` FROM receipt WHERE room = $1 AND user_nid = $2 AND thread = $3 AND kind = $4`,
-			room, user, thread, kind).
-			Scan(&rc.Room, &rc.User, &rc.Thread, &rc.Kind, &rc.EventID, &rc.Ord, &rc.TS, &rc.Pos)
-	})
+	err = s.row(ctx, "read receipt", `SELECT `+receiptColumns+` FROM receipt WHERE room = $1 AND user_nid = $2 AND thread = $3 AND kind = $4`,
+		[]any{room, user, thread, kind}, &rc.Room, &rc.User, &rc.Thread, &rc.Kind, &rc.EventID, &rc.Ord, &rc.TS, &rc.Pos)
 	return rc, err
 }
 

@@ -136,6 +136,14 @@ func (s *Store) read(ctx context.Context, what string, f func(r *store.Reader) e
 	return nil
 }
 
+// row reads one row with one statement.
+func (s *Store) row(ctx context.Context, what, sql string, args []any, dst ...any) error {
+	if err := s.DB.Row(ctx, sql, args...).Scan(dst...); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
 func packInts(dst []byte, ints []int64) []byte {
 	dst = appendVarint(dst, int64(len(ints)))
 	for _, n := range ints {
