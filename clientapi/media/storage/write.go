@@ -25,7 +25,8 @@ const (
 // Quota bounds what one user may have uploaded; 0: no bound.
 type Quota struct{ Files, Bytes int64 }
 
-func (q Quota) check(files, bytes int64) error {
+// Check returns 403 M_FORBIDDEN if that is too much.
+func (q Quota) Check(files, bytes int64) error {
 	if q.Files > 0 && files > q.Files || q.Bytes > 0 && bytes > q.Bytes {
 		return merr.Forbidden("You have reached the quota for uploaded content")
 	}
@@ -57,7 +58,7 @@ func charge(tx *store.Tx, i *Item, q Quota) error {
 	if err != nil {
 		return err
 	}
-	if err := q.check(files+1, bytes+i.Size); err != nil {
+	if err := q.Check(files+1, bytes+i.Size); err != nil {
 		return err
 	}
 	return tx.Exec(addUsage, i.UserID, 1, i.Size)

@@ -20,7 +20,7 @@ func animate(src io.ReadSeeker, info Info, s Spec) ([]byte, error) {
 		return nil, err
 	}
 	part, size := s.fit(info.Width, info.Height)
-	if n*size.X*size.Y > maxMadePixels {
+	if n*size.X*size.Y > maxMadePixels || n*info.Width*info.Height > maxSeenPixels {
 		return nil, errManyFrames
 	}
 	if _, err := src.Seek(0, io.SeekStart); err != nil {

@@ -18,7 +18,13 @@ const jpegQuality = 85
 
 // Make decodes an image that Inspect has passed and returns a thumbnail of it with its
 // content type. A broken image is ErrNotImage.
-func Make(src io.ReadSeeker, info Info, s Spec) ([]byte, string, error) {
+func Make(src io.ReadSeeker, info Info, s Spec) (out []byte, contentType string, err error) {
+	defer func() {
+		// Nobody vouches for the decoders either.
+		if p := recover(); p != nil {
+			out, contentType, err = nil, "", fmt.Errorf("%w: the decoder panics: %v", ErrNotImage, p)
+		}
+	}()
 	if info.Moving(s) {
 		if out, err := animate(src, info, s); err == nil {
 			return out, GIF.ContentType(), nil
