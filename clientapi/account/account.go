@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"hearth/clientapi/devicekeys"
 	"hearth/clientapi/storage"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
@@ -62,7 +63,7 @@ func New(ctx context.Context, d Deps) (*Store, error) {
 		return nil, err
 	}
 	s.log = bus.NewPublisher(d.Bus, userapi.Log, s.users.Head)
-	if err := s.handle(); err != nil {
+	if err := s.handle(d.Log); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
@@ -85,7 +86,7 @@ func (s *Store) Close() error {
 func (s *Store) Lost() <-chan struct{} { return s.users.Lost() }
 
 // handle registers a handler for each call.
-func (s *Store) handle() error {
+func (s *Store) handle(log *logrus.Entry) error {
 	for _, register := range []func() error{
 		on(s, userapi.Register, s.register),
 		on(s, userapi.CheckUsername, s.checkUsername),
@@ -111,6 +112,9 @@ func (s *Store) handle() error {
 		if err := register(); err != nil {
 			return err
 		}
+	}
+	if err := devicekeys.Handle(devicekeys.Deps{Bus: s.bus, Users: s.users, ServerName: s.serverName, Log: log}); err != nil {
+		return err
 	}
 	return bus.ServeLog(s.bus, userapi.Log, func(ctx context.Context, after int64, limit int) ([]bus.Positioned[userapi.Entry], int64, error) {
 		return s.users.ReadLog(ctx, after, limit, s.userID)

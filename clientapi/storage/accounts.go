@@ -216,8 +216,10 @@ func (u *Users) Deactivate(ctx context.Context, localpart string, erase bool) (r
 				return err
 			}
 		}
-		revoked, err = deleteOthers(tx, localpart, "")
-		return err
+		if revoked, err = deleteOthers(tx, localpart, ""); err != nil {
+			return err
+		}
+		return dropAccountKeys(tx, localpart)
 	})
 	return revoked, err
 }

@@ -23,7 +23,8 @@ CREATE TABLE device_change (
 ) {strict};
 CREATE INDEX device_change_user ON device_change (localpart, pos);
 
--- localpart has signed the master key of target.
+-- localpart has signed the master key of target, a localpart or the full id of another
+-- server's user.
 CREATE TABLE signature_change (
   localpart {text} NOT NULL,
   target    {text} NOT NULL,
@@ -49,7 +50,8 @@ CREATE TABLE cross_signing_key (
 ) {clustered} {strict};
 
 -- Signatures that came later than what they sign. key is a device or the public part of
--- a cross-signing key of the user target; signer is a user of ours.
+-- a cross-signing key of target, which is a localpart, or a full id if it is another
+-- server's user.
 CREATE TABLE key_signature (
   target    {text} NOT NULL,
   key       {text} NOT NULL,

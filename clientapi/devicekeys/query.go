@@ -1,0 +1,104 @@
+package devicekeys
+
+import (
+	"context"
+	"sort"
+
+	"hearth/clientapi/storage"
+	"hearth/clientapi/userapi"
+	"hearth/internal/pdu"
+)
+
+// Bounds of a query.
+const (
+	queryBatch = 50       // users read from one snapshot
+	queryChunk = 64 << 10 // bytes after which a part of the answer is sent
+)
+
+// query streams the keys of users (POST /keys/query). Users and devices that are not
+// there are left out.
+func (k *Keys) query(ctx context.Context, req *userapi.QueryKeysRequest, send func([]byte) error) error {
+	viewer, _ := k.localpart(req.Viewer)
+	var users []string
+	devices := map[string][]string{}
+	for id, wanted := range req.Users {
+		if localpart, ok := k.localpart(id); ok {
+			users = append(users, localpart)
+			devices[localpart] = wanted
+		}
+	}
+	sort.Strings(users)
+	var buf []byte
+	for len(users) > 0 {
+		n := min(queryBatch, len(users))
+		var parts []userapi.KeyPart
+		// Sending waits for the receiver, so it does not happen within a snapshot.
+		err := k.users.Identities(ctx, viewer, users[:n], devices, func(localpart string, id *storage.Identity) error {
+			parts = k.appendParts(parts, localpart, viewer, id)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for i := range parts {
+			if buf = parts[i].Append(buf); len(buf) >= queryChunk {
+				if err := send(buf); err != nil {
+					return err
+				}
+				buf = buf[:0]
+			}
+		}
+		users = users[n:]
+	}
+	if len(buf) == 0 {
+		return nil
+	}
+	return send(buf)
+}
+
+// appendParts writes what viewer may see of a user.
+func (k *Keys) appendParts(parts []userapi.KeyPart, localpart, viewer string, id *storage.Identity) []userapi.KeyPart {
+	userID := k.userID(localpart)
+	later := map[string][]storage.Signature{}
+	for _, s := range id.Signatures {
+		later[s.Key] = append(later[s.Key], s)
+	}
+	for _, d := range id.Devices {
+		obj := k.sign(d.Keys, later[d.Device])
+		unsigned := []byte("{}")
+		if d.DisplayName != "" {
+			unsigned = append(pdu.AppendString([]byte(`{"device_display_name":`), d.DisplayName), '}')
+		}
+		obj, _ = pdu.Set(obj, "unsigned", unsigned)
+		parts = append(parts, userapi.KeyPart{Part: userapi.DeviceKeysPart, UserID: userID, DeviceID: d.Device, Keys: obj})
+	}
+	for _, c := range id.Cross {
+		part := map[int64]int{
+			storage.Master: userapi.MasterPart, storage.SelfSigning: userapi.SelfSigningPart, storage.UserSigning: userapi.UserSigningPart,
+		}[c.Purpose]
+		if c.Purpose == storage.UserSigning && localpart != viewer {
+			continue
+		}
+		parts = append(parts, userapi.KeyPart{Part: part, UserID: userID, Keys: k.sign(c.Keys, later[c.ID])})
+	}
+	return parts
+}
+
+// sign adds signatures to an object.
+func (k *Keys) sign(obj []byte, signatures []storage.Signature) []byte {
+	for _, s := range signatures {
+		all, ok := pdu.Get(obj, "signatures")
+		if !ok {
+			all = []byte("{}")
+		}
+		signer := k.fullID(s.Signer)
+		own, ok := pdu.Get(all, signer)
+		if !ok {
+			own = []byte("{}")
+		}
+		own, _ = pdu.Set(own, s.SignerKey, pdu.AppendString(nil, s.Signature))
+		all, _ = pdu.Set(all, signer, own)
+		obj, _ = pdu.Set(obj, "signatures", all)
+	}
+	return obj
+}
