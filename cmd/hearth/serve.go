@@ -37,7 +37,9 @@ func serve(ctx context.Context, p *program, args []string) error {
 	if len(components) < len(componentNames()) && len(c.NATS.URLs) == 0 {
 		return fmt.Errorf("nats.urls is empty: components in several processes need a NATS server to talk through")
 	}
-	log, err := newLog(c.Logging, p.stderr)
+	out := &logOutput{out: p.stderr}
+	defer out.Flush()
+	log, err := newLog(c.Logging, out)
 	if err != nil {
 		return err
 	}
