@@ -52,7 +52,7 @@ type tuning struct {
 
 func defaults() tuning {
 	return tuning{
-		handlers: 1024, beat: 2 * time.Second, silence: 5 * time.Second,
+		handlers: 1024, beat: time.Second, silence: 3 * time.Second,
 		grace: 10 * time.Second, window: 8, chunk: 256 << 10, maxBytes: 1 << 20,
 		head: 250 * time.Millisecond, headIdle: 2 * time.Second,
 	}

@@ -35,8 +35,8 @@
 //
 // Nothing listens on a subject: 503 at once. The connection to NATS is down: calls
 // in progress and new ones fail with 503 at once, Follow goes on when it is back.
-// While a handler runs, its process sends a sign of life every 2 s and the caller
-// answers it; who hears nothing for 5 s takes the other side for dead: the caller
+// While a handler runs, its process sends a sign of life every second and the caller
+// answers it; who hears nothing for 3 s takes the other side for dead: the caller
 // gets a 503, the handler's context ends. That a caller was killed is noticed with
 // the next sign of life, because nobody listens for it any more. So a call may take
 // minutes and still fail fast.
