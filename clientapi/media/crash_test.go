@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("error:", err)
 		os.Exit(1)
 	}
-	mux, err := matrixhttp.New(matrixhttp.Options{Routes: s.Routes(byToken)})
+	mux, err := matrixhttp.New(matrixhttp.Options{Routes: s.Routes(byToken, byToken)})
 	if err != nil {
 		panic(err)
 	}

@@ -7,10 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 	"hearth/internal/store/storetest"
 )
@@ -240,4 +242,28 @@ func TestWaitingEndsWithRun(t *testing.T) {
 	if a := <-done; a.status != 503 {
 		t.Errorf("%d %s", a.status, a.body)
 	}
+}
+
+// Guests may look, and no more (client-server API, "Guest Access").
+func TestGuests(t *testing.T) {
+	s := start(t, deps(t, storetest.SQLite(t)))
+	routes := s.Routes(func(*matrixhttp.Request) error { return merr.Forbidden("no guests") }, byToken)
+	mux, err := matrixhttp.New(matrixhttp.Options{Routes: routes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri := s.put("x", "", "")
+	guests := *s
+	guests.http = httptest.NewServer(mux)
+	defer guests.http.Close()
+	for _, path := range []string{downloadPath + uri, downloadPath + uri + "/name", oldPath + uri} {
+		guests.must(guests.get(path), 200, "")
+	}
+	guests.must(guests.get(thumbPath+uri+"?width=1&height=1"), 400, "M_UNKNOWN")
+	for _, path := range []string{"/_matrix/client/v1/media/config", "/_matrix/client/v1/media/preview_url", "/_matrix/media/v3/config"} {
+		guests.must(guests.get(path), 403, "M_FORBIDDEN")
+	}
+	guests.must(guests.do("POST", uploadPath, alice, strings.NewReader("x")), 403, "M_FORBIDDEN")
+	guests.must(guests.do("POST", "/_matrix/media/v1/create", alice, nil), 403, "M_FORBIDDEN")
+	guests.must(guests.do("PUT", uploadPath+"/"+uri, alice, strings.NewReader("x")), 403, "M_FORBIDDEN")
 }

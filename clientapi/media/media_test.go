@@ -79,7 +79,7 @@ func start(t testing.TB, d Deps) *server {
 	if s.Server, err = New(t.Context(), d); err != nil {
 		t.Fatal(err)
 	}
-	mux, err := matrixhttp.New(matrixhttp.Options{Routes: s.Routes(byToken), Log: d.Log, CORS: []string{"/_matrix/"}})
+	mux, err := matrixhttp.New(matrixhttp.Options{Routes: s.Routes(byToken, byToken), Log: d.Log, CORS: []string{"/_matrix/"}})
 	if err != nil {
 		t.Fatal(err)
 	}

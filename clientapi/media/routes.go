@@ -7,8 +7,9 @@ import (
 	"hearth/internal/merr"
 )
 
-// Routes is the table of endpoints. auth finds out who sends a request.
-func (s *Server) Routes(auth matrixhttp.Auth) []matrixhttp.Route {
+// Routes is the table of endpoints. user finds out who sends a request and refuses
+// guests, guest lets them in.
+func (s *Server) Routes(user, guest matrixhttp.Auth) []matrixhttp.Route {
 	const (
 		get, put, post = http.MethodGet, http.MethodPut, http.MethodPost
 		v1             = "/_matrix/client/v1/media"
@@ -17,7 +18,7 @@ func (s *Server) Routes(auth matrixhttp.Auth) []matrixhttp.Route {
 	)
 	var none matrixhttp.Body
 	file := matrixhttp.Body{Max: s.options.MaxUpload}
-	maybe := optional(auth)
+	maybe := optional(guest)
 	var routes []matrixhttp.Route
 	for _, l := range []struct {
 		method, path string
@@ -25,18 +26,18 @@ func (s *Server) Routes(auth matrixhttp.Auth) []matrixhttp.Route {
 		body         matrixhttp.Body
 		handle       matrixhttp.Handler
 	}{
-		{get, v1 + "/config", auth, none, s.config},
-		{get, v1 + "/download" + item, auth, none, s.download},
-		{get, v1 + "/download" + item + "/{fileName}", auth, none, s.download},
-		{get, v1 + "/thumbnail" + item, auth, none, s.thumbnail},
-		{get, v1 + "/preview_url", auth, none, s.previewURL},
+		{get, v1 + "/config", user, none, s.config},
+		{get, v1 + "/download" + item, guest, none, s.download},
+		{get, v1 + "/download" + item + "/{fileName}", guest, none, s.download},
+		{get, v1 + "/thumbnail" + item, guest, none, s.thumbnail},
+		{get, v1 + "/preview_url", user, none, s.previewURL},
 
-		{post, "/_matrix/media/v1/create", auth, matrixhttp.Body{Max: 64 << 10, MayBeEmpty: true}, s.create},
-		{post, old + "/upload", auth, file, s.upload},
-		{put, old + "/upload" + item, auth, file, s.uploadTo},
+		{post, "/_matrix/media/v1/create", user, matrixhttp.Body{Max: 64 << 10, MayBeEmpty: true}, s.create},
+		{post, old + "/upload", user, file, s.upload},
+		{put, old + "/upload" + item, user, file, s.uploadTo},
 
-		{get, old + "/config", auth, none, s.config},
-		{get, old + "/preview_url", auth, none, s.previewURL},
+		{get, old + "/config", user, none, s.config},
+		{get, old + "/preview_url", user, none, s.previewURL},
 		{get, old + "/download" + item, maybe, none, frozen(s.download)},
 		{get, old + "/download" + item + "/{fileName}", maybe, none, frozen(s.download)},
 		{get, old + "/thumbnail" + item, maybe, none, frozen(s.thumbnail)},
