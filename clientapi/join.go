@@ -70,6 +70,9 @@ func (s *Server) enter(r *matrixhttp.Request, target string, call bus.Call[rooma
 	if err != nil {
 		return nil, err
 	}
+	if call.Subject == roomapi.Join.Subject {
+		s.succeed(r.Context(), r.Identity.UserID, answer.RoomID)
+	}
 	return map[string]string{"room_id": answer.RoomID}, nil
 }
 

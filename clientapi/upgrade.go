@@ -41,6 +41,7 @@ func (s *Server) upgrade(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.succeed(r.Context(), r.Identity.UserID, answer.RoomID)
 	return map[string]string{"replacement_room": answer.RoomID}, nil
 }
 

@@ -108,6 +108,7 @@ func (s *Store) handle(log *logrus.Entry) error {
 		on(s, userapi.PutFilter, s.putFilter),
 		on(s, userapi.GetFilter, s.getFilter),
 		s.handlePeople,
+		s.handlePushRules,
 	} {
 		if err := register(); err != nil {
 			return err
