@@ -179,6 +179,7 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.Upgrade, s.upgrade),
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
+		bus.HandleStream(b, roomapi.PeersStream, s.streamPeers),
 		bus.ServeLog(b, roomapi.Log, s.readLog),
 	} {
 		if err != nil {
