@@ -44,9 +44,9 @@ func TestRegisterAndLogin(t *testing.T) {
 		s.refuse(400, "M_USER_IN_USE", "GET", "/register/available?username=alice", "", "")
 		s.refuse(400, "M_INVALID_USERNAME", "GET", "/register/available?username=%40", "", "")
 
-		same(s.t, "flows", s.must("GET", "/login", "", "").raw, `{"flows":[{"type":"m.login.password"}]}`)
+		same(s.t, "flows", s.must("GET", "/login", "", "").raw, `{"flows":[{"type":"m.login.password"},{"type":"m.login.token","get_login_token":true}]}`)
 		for _, who := range []string{`"identifier":{"type":"m.id.user","user":"alice"}`, `"identifier":{"type":"m.id.user","user":"@alice:test"}`, `"user":"alice"`} {
-			l := s.must("POST", "/login", "", `{"type":"m.login.password",`+who+`,"password":"`+password+`","device_id":"LAPTOP","initial_device_display_name":"x","refresh_token":true}`)
+			l := s.must("POST", "/login", "", `{"type":"m.login.password",`+who+`,"password":"`+password+`","device_id":"LAPTOP","initial_device_display_name":"x"}`)
 			if l.text("user_id") != "@alice:test" || l.text("device_id") != "LAPTOP" || l.text("access_token") == "" || l.text("refresh_token") != "" {
 				s.t.Errorf("%s", l.raw)
 			}
@@ -58,7 +58,9 @@ func TestRegisterAndLogin(t *testing.T) {
 			{403, "M_FORBIDDEN", `{"type":"m.login.password","user":"alice","password":"wrong"}`},
 			{403, "M_FORBIDDEN", `{"type":"m.login.password","user":"nobody","password":"wrong"}`},
 			{403, "M_FORBIDDEN", `{"type":"m.login.password","identifier":{"type":"m.id.thirdparty","medium":"email","address":"a@b"},"password":"x"}`},
-			{400, "M_UNKNOWN", `{"type":"m.login.token","token":"x"}`},
+			{403, "M_FORBIDDEN", `{"type":"m.login.token","token":"x"}`},
+			{400, "M_MISSING_PARAM", `{"type":"m.login.token"}`},
+			{400, "M_UNKNOWN", `{"type":"m.login.unheard"}`},
 			{400, "M_UNKNOWN", `{"type":"m.login.password","identifier":{"type":"m.id.x"},"password":"x"}`},
 			{400, "M_MISSING_PARAM", `{"type":"m.login.password","user":"alice"}`},
 			{400, "M_MISSING_PARAM", `{"type":"m.login.password","password":"x"}`},
@@ -72,10 +74,11 @@ func TestRegisterAndLogin(t *testing.T) {
 }
 
 func TestClosedRegistration(t *testing.T) {
-	for _, mode := range []string{"closed", "token", "approval", ""} {
+	for _, mode := range []string{"closed", ""} {
 		s := start(t, true, func(d *Deps) { d.RegistrationMode = mode })
 		s.refuse(403, "M_FORBIDDEN", "POST", "/register", "", `{"username":"a","password":"`+password+`","auth":{"type":"m.login.dummy"}}`)
 		s.refuse(403, "M_FORBIDDEN", "GET", "/register/available?username=a", "", "")
+		s.refuse(403, "M_FORBIDDEN", "GET", "/_matrix/client/v1/register/m.login.registration_token/validity?token=x", "", "")
 	}
 }
 

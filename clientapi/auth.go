@@ -21,9 +21,9 @@ const (
 	tokenTTL = 5 * time.Second
 )
 
-// user authenticates a request by its access token (client-server API, "Using
-// access tokens").
-func (s *Server) user(r *matrixhttp.Request) error {
+// guest authenticates a request by its access token (client-server API, "Using
+// access tokens"). The user may be a guest.
+func (s *Server) guest(r *matrixhttp.Request) error {
 	token := bearer(r)
 	if token == "" {
 		return merr.MissingToken()
@@ -32,7 +32,19 @@ func (s *Server) user(r *matrixhttp.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Identity = matrixhttp.Identity{UserID: id.UserID, DeviceID: id.DeviceID, Admin: id.Admin}
+	r.Identity = matrixhttp.Identity{UserID: id.UserID, DeviceID: id.DeviceID, Admin: id.Admin, Guest: id.Guest}
+	s.seen.note(r.Identity, clientIP(r))
+	return nil
+}
+
+// user authenticates a request that guests may not make.
+func (s *Server) user(r *matrixhttp.Request) error {
+	if err := s.guest(r); err != nil {
+		return err
+	}
+	if r.Identity.Guest {
+		return guestForbidden("Guests may not do this")
+	}
 	return nil
 }
 
@@ -80,7 +92,11 @@ func (c *tokenCache) identity(ctx context.Context, hash [sha256.Size]byte) (user
 		return userapi.Identity{}, err
 	}
 	if c.revocations.Load() == before {
-		c.entries.Put(hash, cachedToken{*id, now.Add(tokenTTL)})
+		until := now.Add(tokenTTL)
+		if end := time.UnixMilli(id.ExpiresTS); id.ExpiresTS != 0 && end.Before(until) {
+			until = end
+		}
+		c.entries.Put(hash, cachedToken{*id, until})
 	}
 	return *id, nil
 }

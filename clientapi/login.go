@@ -9,18 +9,27 @@ import (
 	"hearth/internal/merr"
 )
 
+const loginToken = "m.login.token"
+
 // loginFlows is GET /login.
 func (s *Server) loginFlows(*matrixhttp.Request) (any, error) {
-	return matrixhttp.Raw(`{"flows":[{"type":"m.login.password"}]}`), nil
+	return map[string]any{"flows": []any{
+		map[string]any{"type": stagePassword},
+		map[string]any{"type": loginToken, "get_login_token": true},
+	}}, nil
 }
 
 type loginRequest struct {
-	Type        string      `json:"type"`
-	Identifier  *identifier `json:"identifier"`
-	User        string      `json:"user"` // as Identifier, from before it
-	Password    *string     `json:"password"`
-	DeviceID    string      `json:"device_id"`
-	DisplayName string      `json:"initial_device_display_name"`
+	Type         string      `json:"type"`
+	Identifier   *identifier `json:"identifier"`
+	User         string      `json:"user"` // as Identifier, from before it
+	Medium       string      `json:"medium"`
+	Address      string      `json:"address"`
+	Password     *string     `json:"password"`
+	Token        string      `json:"token"`
+	DeviceID     string      `json:"device_id"`
+	DisplayName  string      `json:"initial_device_display_name"`
+	RefreshToken bool        `json:"refresh_token"`
 }
 
 // login is POST /login.
@@ -32,40 +41,67 @@ func (s *Server) login(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if req.Type == "" {
+	var session *userapi.Session
+	switch req.Type {
+	case "":
 		return nil, merr.MissingParam("type")
-	}
-	if req.Type != stagePassword {
+	case stagePassword:
+		session, err = s.loginPassword(r, req)
+	case loginToken:
+		session, err = s.loginWithToken(r, req)
+	default:
 		return nil, merr.New(http.StatusBadRequest, "M_UNKNOWN", "Unknown login type")
 	}
-	user := req.User
-	if req.Identifier != nil {
-		switch req.Identifier.Type {
-		case "m.id.user":
-			user = req.Identifier.User
-		case "m.id.thirdparty", "m.id.phone": // accounts have none
-			return nil, merr.Forbidden("Invalid username or password")
-		default:
-			return nil, merr.New(http.StatusBadRequest, "M_UNKNOWN", "Unknown identifier type")
-		}
-	}
-	if user == "" {
-		return nil, merr.MissingParam("identifier")
-	}
-	if req.Password == nil {
-		return nil, merr.MissingParam("password")
-	}
-	if err := s.limits.loginUser.take(strings.ToLower(user)); err != nil {
-		return nil, err
-	}
-	session, err := userapi.Login.Do(r.Context(), s.bus, &userapi.LoginRequest{
-		User: user, Password: *req.Password, DeviceID: req.DeviceID, DeviceDisplayName: req.DisplayName,
-	})
 	if err != nil {
 		return nil, err
 	}
 	r.Identity.UserID = session.UserID
 	return s.session(session), nil
+}
+
+func (s *Server) loginPassword(r *matrixhttp.Request, req *loginRequest) (*userapi.Session, error) {
+	login := &userapi.LoginRequest{
+		User: req.User, DeviceID: req.DeviceID, DeviceDisplayName: req.DisplayName, RefreshToken: req.RefreshToken,
+	}
+	if req.Medium != "" && req.Identifier == nil {
+		login.ThreePID = &userapi.ThreePIDName{Medium: req.Medium, Address: req.Address}
+	}
+	if id := req.Identifier; id != nil {
+		switch id.Type {
+		case "m.id.user":
+			login.User = id.User
+		case "m.id.thirdparty":
+			login.User, login.ThreePID = "", &userapi.ThreePIDName{Medium: id.Medium, Address: id.Address}
+		case "m.id.phone": // accounts have none
+			return nil, merr.Forbidden("Invalid username or password")
+		default:
+			return nil, merr.New(http.StatusBadRequest, "M_UNKNOWN", "Unknown identifier type")
+		}
+	}
+	counted := login.User
+	if login.ThreePID != nil {
+		counted = login.ThreePID.Medium + " " + login.ThreePID.Address
+	}
+	if login.User == "" && login.ThreePID == nil {
+		return nil, merr.MissingParam("identifier")
+	}
+	if req.Password == nil {
+		return nil, merr.MissingParam("password")
+	}
+	login.Password = *req.Password
+	if err := s.limits.loginUser.take(strings.ToLower(counted)); err != nil {
+		return nil, err
+	}
+	return userapi.Login.Do(r.Context(), s.bus, login)
+}
+
+func (s *Server) loginWithToken(r *matrixhttp.Request, req *loginRequest) (*userapi.Session, error) {
+	if req.Token == "" {
+		return nil, merr.MissingParam("token")
+	}
+	return userapi.LoginToken.Do(r.Context(), s.bus, &userapi.LoginTokenRequest{
+		Token: req.Token, DeviceID: req.DeviceID, DeviceDisplayName: req.DisplayName, RefreshToken: req.RefreshToken,
+	})
 }
 
 // session is the answer to a log-in or registration.
@@ -74,8 +110,60 @@ func (s *Server) session(session *userapi.Session) map[string]any {
 	if session.Token != "" {
 		answer["access_token"], answer["device_id"] = session.Token, session.DeviceID
 	}
+	if session.RefreshToken != "" {
+		answer["refresh_token"], answer["expires_in_ms"] = session.RefreshToken, session.ExpiresInMS
+	}
 	if discovery := s.discovery(); discovery != nil {
 		answer["well_known"] = discovery
 	}
 	return answer
+}
+
+type refreshRequest struct {
+	RefreshToken string `json:"refresh_token"`
+}
+
+// refresh is POST /refresh.
+func (s *Server) refresh(r *matrixhttp.Request) (any, error) {
+	if err := s.limits.loginAddress.take(address(r)); err != nil {
+		return nil, err
+	}
+	req, err := matrixhttp.Decode[refreshRequest](r)
+	if err != nil {
+		return nil, err
+	}
+	if req.RefreshToken == "" {
+		return nil, merr.MissingParam("refresh_token")
+	}
+	session, err := userapi.Refresh.Do(r.Context(), s.bus, &userapi.RefreshRequest{Token: req.RefreshToken})
+	if err != nil {
+		return nil, err
+	}
+	r.Identity.UserID = session.UserID
+	return map[string]any{
+		"access_token": session.Token, "refresh_token": session.RefreshToken, "expires_in_ms": session.ExpiresInMS,
+	}, nil
+}
+
+type authRequest struct {
+	Auth *authData `json:"auth"`
+}
+
+// getLoginToken is POST /login/get_token.
+func (s *Server) getLoginToken(r *matrixhttp.Request) (any, error) {
+	_, auth, err := decodeConfirmed[authRequest](s, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.limits.loginTokens.take(r.Identity.UserID); err != nil {
+		return nil, err
+	}
+	if ask, err := s.confirm(r, auth); err != nil || ask != nil {
+		return ask, err
+	}
+	token, err := userapi.IssueLoginToken.Do(r.Context(), s.bus, &userapi.IssueTokenRequest{UserID: r.Identity.UserID})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"login_token": token.Token, "expires_in_ms": token.ExpiresInMS}, nil
 }

@@ -107,6 +107,9 @@ func profileKey(r *matrixhttp.Request) (string, error) {
 		return "", err
 	}
 	key := r.Param("keyName")
+	if r.Identity.Guest && key != fieldDisplayName {
+		return "", guestForbidden("Guests may only change their display name")
+	}
 	if len(key) > userapi.MaxKey {
 		return "", merr.New(http.StatusBadRequest, "M_KEY_TOO_LARGE", "The profile key is longer than %d bytes", userapi.MaxKey)
 	}

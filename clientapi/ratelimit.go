@@ -16,6 +16,10 @@ const maxBuckets = 10_000
 // limits are the rate limits of a process; nil members limit nothing.
 type limits struct {
 	loginAddress, loginUser, register, send *limit
+	session                                 *limit // requests of one user-interactive authentication
+	loginTokens                             *limit // login tokens of one user
+	mailAddress, mailUser                   *limit // e-mails asked for from one address, and to one
+	search                                  *limit // searches of one user
 }
 
 func newLimits(on bool, now func() time.Time) *limits {
@@ -27,6 +31,11 @@ func newLimits(on bool, now func() time.Time) *limits {
 		loginUser:    newLimit(now, 10, 5*time.Second),
 		register:     newLimit(now, 10, 5*time.Second),
 		send:         newLimit(now, 200, 20*time.Millisecond),
+		session:      newLimit(now, 60, 500*time.Millisecond),
+		loginTokens:  newLimit(now, 6, 20*time.Second),
+		mailAddress:  newLimit(now, 10, time.Minute),
+		mailUser:     newLimit(now, 5, 5*time.Minute),
+		search:       newLimit(now, 20, 200*time.Millisecond),
 	}
 }
 

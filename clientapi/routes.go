@@ -46,8 +46,8 @@ func table(lines []line) []matrixhttp.Route {
 func (s *Server) clientRoutes() []matrixhttp.Route {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
 	anyone := matrixhttp.Auth(nil)
-	user := s.user
-	return table([]line{
+	user, guest := s.user, s.guest // guest: a user, guests among them
+	return append(table([]line{
 		{get, "/.well-known/matrix/client", anyone, noneBody, s.wellKnown},
 		{get, "/_matrix/client/versions", anyone, noneBody, s.versions},
 		{get, v3 + "/capabilities", user, noneBody, s.capabilities},
@@ -58,19 +58,19 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{post, v3 + "/logout/all", user, optionalBody, s.logoutAll},
 		{post, v3 + "/register", anyone, objectBody, s.register},
 		{get, v3 + "/register/available", anyone, noneBody, s.usernameAvailable},
-		{get, v3 + "/account/whoami", user, noneBody, s.whoami},
+		{get, v3 + "/account/whoami", guest, noneBody, s.whoami},
 		{post, v3 + "/account/password", user, objectBody, s.setPassword},
 		{post, v3 + "/account/deactivate", user, optionalBody, s.deactivate},
-		{get, v3 + "/devices", user, noneBody, s.devices},
-		{get, v3 + "/devices/{deviceId}", user, noneBody, s.device},
-		{put, v3 + "/devices/{deviceId}", user, objectBody, s.setDevice},
+		{get, v3 + "/devices", guest, noneBody, s.devices},
+		{get, v3 + "/devices/{deviceId}", guest, noneBody, s.device},
+		{put, v3 + "/devices/{deviceId}", guest, objectBody, s.setDevice},
 		{del, v3 + "/devices/{deviceId}", user, optionalBody, s.deleteDevice},
 		{post, v3 + "/delete_devices", user, objectBody, s.deleteDevices},
 
 		{get, v3 + "/profile/{userId}", anyone, noneBody, s.profile},
 		{get, v3 + "/profile/{userId}/{keyName}", anyone, noneBody, s.profileField},
-		{put, v3 + "/profile/{userId}/{keyName}", user, objectBody, s.setProfileField},
-		{del, v3 + "/profile/{userId}/{keyName}", user, optionalBody, s.deleteProfileField},
+		{put, v3 + "/profile/{userId}/{keyName}", guest, objectBody, s.setProfileField},
+		{del, v3 + "/profile/{userId}/{keyName}", guest, optionalBody, s.deleteProfileField},
 
 		{post, own + "/filter", user, objectBody, s.putFilter},
 		{get, own + "/filter/{filterId}", user, noneBody, s.filter},
@@ -83,29 +83,29 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{post, v3 + "/join/{roomIdOrAlias}", user, optionalBody, s.join},
 		{post, v3 + "/knock/{roomIdOrAlias}", user, optionalBody, s.knock},
 		{get, v3 + "/joined_rooms", user, noneBody, s.joinedRooms},
-		{post, room + "/join", user, optionalBody, s.joinRoom},
-		{post, room + "/leave", user, optionalBody, s.leave},
+		{post, room + "/join", guest, optionalBody, s.joinRoom},
+		{post, room + "/leave", guest, optionalBody, s.leave},
 		{post, room + "/forget", user, optionalBody, s.forget},
 		{post, room + "/invite", user, objectBody, s.invite},
 		{post, room + "/kick", user, objectBody, s.kick},
 		{post, room + "/ban", user, objectBody, s.ban},
 		{post, room + "/unban", user, objectBody, s.unban},
 
-		{put, room + "/send/{eventType}/{txnId}", user, contentBody, s.send},
+		{put, room + "/send/{eventType}/{txnId}", guest, contentBody, s.send},
 		{put, room + "/redact/{eventId}/{txnId}", user, optionalBody, s.redact},
-		{put, room + "/state/{eventType}", user, contentBody, s.setState},
-		{put, room + "/state/{eventType}/", user, contentBody, s.setState},
-		{put, room + "/state/{eventType}/{stateKey}", user, contentBody, s.setState},
+		{put, room + "/state/{eventType}", guest, contentBody, s.setState},
+		{put, room + "/state/{eventType}/", guest, contentBody, s.setState},
+		{put, room + "/state/{eventType}/{stateKey}", guest, contentBody, s.setState},
 
-		{get, room + "/state", user, noneBody, s.state},
-		{get, room + "/state/{eventType}", user, noneBody, s.stateEvent},
-		{get, room + "/state/{eventType}/", user, noneBody, s.stateEvent},
-		{get, room + "/state/{eventType}/{stateKey}", user, noneBody, s.stateEvent},
-		{get, room + "/members", user, noneBody, s.members},
+		{get, room + "/state", guest, noneBody, s.state},
+		{get, room + "/state/{eventType}", guest, noneBody, s.stateEvent},
+		{get, room + "/state/{eventType}/", guest, noneBody, s.stateEvent},
+		{get, room + "/state/{eventType}/{stateKey}", guest, noneBody, s.stateEvent},
+		{get, room + "/members", guest, noneBody, s.members},
 		{get, room + "/joined_members", user, noneBody, s.joinedMembers},
-		{get, room + "/event/{eventId}", user, noneBody, s.event},
-		{get, room + "/messages", user, noneBody, s.messages},
-		{get, room + "/context/{eventId}", user, noneBody, s.context},
+		{get, room + "/event/{eventId}", guest, noneBody, s.event},
+		{get, room + "/messages", guest, noneBody, s.messages},
+		{get, room + "/context/{eventId}", guest, noneBody, s.context},
 		{get, v1 + "/rooms/{roomId}/relations/{eventId}", user, noneBody, s.relations},
 		{get, v1 + "/rooms/{roomId}/relations/{eventId}/{relType}", user, noneBody, s.relations},
 		{get, v1 + "/rooms/{roomId}/relations/{eventId}/{relType}/{eventType}", user, noneBody, s.relations},
@@ -131,7 +131,7 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{post, room + "/receipt/{receiptType}/{eventId}", user, optionalBody, s.receipt},
 		{post, room + "/read_markers", user, objectBody, s.readMarkers},
 
-		{get, v3 + "/sync", user, noneBody, s.sync},
+		{get, v3 + "/sync", guest, noneBody, s.sync},
 
 		{get, v3 + "/pushrules/", user, noneBody, s.pushRules},
 		{get, v3 + "/pushrules", user, noneBody, s.pushRules},
@@ -143,7 +143,7 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, v3 + "/pushers", user, noneBody, s.pushers},
 		{get, v3 + "/voip/turnServer", user, noneBody, s.turnServer},
 		{get, v3 + "/thirdparty/protocols", user, noneBody, s.thirdPartyProtocols},
-	})
+	}), s.peopleRoutes()...)
 }
 
 // adminRoutes is the admin API, which has its own listener unless configured otherwise.

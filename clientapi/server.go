@@ -10,14 +10,18 @@ package clientapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi/account"
+	"hearth/clientapi/mail"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/internal/lru"
@@ -44,7 +48,17 @@ type Deps struct {
 	// AdminOnClient serves the admin API on the client handler too.
 	AdminOnClient bool
 	// RateLimits turns limits for each user and address on.
-	RateLimits bool
+	RateLimits   bool
+	Registration RegistrationOptions
+	// Mail sends e-mail; nil: this server sends none.
+	Mail *mail.Sender
+	// TrustedProxies are those whose X-Forwarded-For is believed.
+	TrustedProxies []netip.Prefix
+	// AccessTokenLifetime and SeenFor are as in account.Deps.
+	AccessTokenLifetime, SeenFor time.Duration
+	// Outside makes requests to services that the configuration names; nil: a client
+	// that waits 30 seconds at most.
+	Outside *http.Client
 	// MaxUpload bounds an upload to the content repository, in bytes.
 	MaxUpload int64
 }
@@ -60,10 +74,16 @@ type Server struct {
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
 	nonces     *nonces
-	client     *matrixhttp.Mux
-	admin      *matrixhttp.Mux
-	stopping   context.Context // ends with Run, and with it every long-poll
-	stop       context.CancelFunc
+	mail       *mail.Sender
+	outside    *http.Client
+	seen       *seenDevices
+	pages      *pages
+	// interactions are the open user-interactive authentications.
+	interactions *interactions
+	client       *matrixhttp.Mux
+	admin        *matrixhttp.Mux
+	stopping     context.Context // ends with Run, and with it every long-poll
+	stop         context.CancelFunc
 }
 
 // New opens the user store and builds the handlers; Run must follow.
@@ -74,6 +94,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	store, err := account.New(ctx, account.Deps{
 		Bus: d.Bus, ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL,
 		Log: d.Log, Metrics: d.Metrics, Now: d.Now, MinPasswordLength: d.MinPasswordLength,
+		AccessTokenLifetime: d.AccessTokenLifetime, SeenFor: d.SeenFor,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("user store: %w", err)
@@ -95,13 +116,25 @@ func newGateway(d Deps) (*Server, error) {
 		filters: lru.New[filterKey, []byte](maxCachedFilters, nil),
 		limits:  newLimits(d.RateLimits, d.Now),
 		nonces:  newNonces(d.Now),
+		mail:    d.Mail, outside: d.Outside, pages: newPages(),
+		seen:         newSeenDevices(d.Bus, d.Now, d.Log),
+		interactions: newInteractions(d.Now),
+	}
+	if s.outside == nil {
+		s.outside = &http.Client{Timeout: outsideTimeout}
+	}
+	if d.Registration.RequireEmail && d.Mail == nil {
+		return nil, errors.New("registration asks for e-mail, but there is no mail server")
+	}
+	if s.options.Registration.RecaptchaVerifyURL == "" {
+		s.options.Registration.RecaptchaVerifyURL = googleVerify
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	metrics, err := matrixhttp.NewMetrics(d.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	clientRoutes := s.clientRoutes()
+	clientRoutes := append(s.clientRoutes(), s.keyRoutes()...)
 	if d.AdminOnClient {
 		clientRoutes = append(clientRoutes, s.adminRoutes()...)
 	}
@@ -120,12 +153,17 @@ func newGateway(d Deps) (*Server, error) {
 }
 
 // ClientHandler serves /_matrix/client and /.well-known/matrix/client.
-func (s *Server) ClientHandler() http.Handler { return s.client }
+func (s *Server) ClientHandler() http.Handler {
+	return behindProxies(s.client, s.options.TrustedProxies)
+}
 
 // AdminHandler serves /_synapse/admin.
-func (s *Server) AdminHandler() http.Handler { return s.admin }
+func (s *Server) AdminHandler() http.Handler { return behindProxies(s.admin, s.options.TrustedProxies) }
 
-// Run listens for revoked access tokens until ctx ends. When it returns, long-polls
+// outsideTimeout bounds a request to a service of others.
+const outsideTimeout = 30 * time.Second
+
+// Run listens for revoked access tokens and sends what is to be sent until ctx ends. When it returns, long-polls
 // that are still open are answered with 503, so that the process can stop.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.stop()
@@ -134,7 +172,12 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("subscribe to revoked tokens: %w", err)
 	}
 	defer cancel()
-	<-ctx.Done()
+	var group sync.WaitGroup
+	group.Go(func() { s.seen.run(ctx) })
+	if s.mail != nil {
+		group.Go(func() { s.mail.Run(ctx) })
+	}
+	group.Wait()
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
 		"m.set_displayname":          on,
 		"m.set_avatar_url":           on,
 		"m.3pid_changes":             off,
-		"m.get_login_token":          off,
+		"m.get_login_token":          on,
 		"m.forget_forced_upon_leave": off,
 	}}, nil
 }

@@ -26,6 +26,7 @@ const (
 	selectSome     = `SELECT hash FROM token WHERE localpart = $1 AND device = $2 AND pending = $3`
 	deleteSome     = `DELETE FROM token WHERE localpart = $1 AND device = $2 AND pending = $3`
 	updatePending  = `UPDATE token SET pending = $3 WHERE localpart = $1 AND device = $2`
+	expireTokens   = `UPDATE token SET expires = $3, pending = $4 WHERE localpart = $1 AND device = $2`
 	selectIdentity = `SELECT t.localpart, t.device, t.expires, t.pending, a.admin, a.guest
 		FROM token t JOIN account a ON a.localpart = t.localpart WHERE t.hash = $1`
 
@@ -34,6 +35,7 @@ const (
 	deleteRefreshes = `DELETE FROM refresh WHERE localpart = $1 AND device = $2`
 	deletePending   = `DELETE FROM refresh WHERE localpart = $1 AND device = $2 AND state = $3`
 	updateRefresh   = `UPDATE refresh SET state = $4 WHERE localpart = $1 AND device = $2 AND state = $3`
+	replaceAll      = `UPDATE refresh SET state = $3 WHERE localpart = $1 AND device = $2`
 	pruneRefreshes  = `DELETE FROM refresh WHERE localpart = $1 AND device = $2 AND state = $3 AND hash NOT IN
 		(SELECT hash FROM refresh WHERE localpart = $1 AND device = $2 AND state = $3 ORDER BY created DESC, hash LIMIT $4)`
 )
@@ -106,7 +108,7 @@ func promote(tx *Tx, localpart, device string) ([][]byte, error) {
 // Refreshed is the result of a refresh.
 type Refreshed struct {
 	Localpart, Device string
-	// Stolen: the token had been replaced, and all tokens of the device are gone.
+	// Stolen: the token had been replaced, and no token of the device is valid any more.
 	Stolen  bool
 	Revoked [][]byte
 }
@@ -133,7 +135,7 @@ func refresh(tx *Tx, out *Refreshed, state int64, s Session) (err error) {
 	switch state {
 	case refreshReplaced:
 		out.Stolen = true
-		out.Revoked, err = dropTokens(tx, out.Localpart, out.Device)
+		out.Revoked, err = endTokens(tx, out.Localpart, out.Device)
 		return err
 	case refreshPending:
 		if out.Revoked, err = promote(tx, out.Localpart, out.Device); err != nil {
@@ -155,6 +157,19 @@ func refresh(tx *Tx, out *Refreshed, state int64, s Session) (err error) {
 		return err
 	}
 	return tx.Exec(insertToken, s.Token, out.Localpart, out.Device, s.Expires, true)
+}
+
+// endTokens makes all tokens of a device invalid but remembers them, so that the owner
+// hears that the device is still there.
+func endTokens(tx *Tx, localpart, device string) ([][]byte, error) {
+	hashes, err := blobs(tx, selectTokens, localpart, device)
+	if err != nil {
+		return nil, err
+	}
+	if err := tx.Exec(expireTokens, localpart, device, 1, false); err != nil {
+		return nil, err
+	}
+	return hashes, tx.Exec(replaceAll, localpart, device, refreshReplaced)
 }
 
 // dropTokens deletes all tokens of a device and returns the hashes of its access tokens.

@@ -21,7 +21,7 @@ const bodyTimeout = 30 * time.Second
 // Identity is who sent a request: a user with a device, or a server.
 type Identity struct {
 	UserID, DeviceID string
-	Admin            bool
+	Admin, Guest     bool
 	// Server is set on federation requests.
 	Server string
 }
