@@ -63,5 +63,6 @@ func (s *Server) membershipOf(ctx context.Context, row *storage.UserRoom) (*room
 	return &roomapi.Membership{
 		RoomID: row.RoomID, Membership: storage.MembershipName(row.Membership), Sender: sender,
 		EventID: storage.EventID(row.EventKey, row.Version != "3"), Pos: max(row.Nid, 0), Forgotten: row.Forgotten,
+		LastEvent: max(row.LastOrd, 0) >> storage.OrdShift, LastReceipt: row.LastReceipt,
 	}, nil
 }

@@ -110,7 +110,11 @@ func (s *Server) receipts(ctx context.Context, req *roomapi.ReceiptsRequest) (*r
 	if upTo == 0 {
 		upTo = s.store.DB.Head()
 	}
-	rows, err := s.store.Receipts(ctx, r.nid, user, req.After, upTo, limit+1)
+	read := s.store.Receipts
+	if req.Own {
+		read = s.store.OwnReceipts
+	}
+	rows, err := read(ctx, r.nid, user, req.After, upTo, limit+1)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (s *Store) changedAccountData(ctx context.Context, req *userapi.ChangedAcco
 	if err != nil {
 		return nil, err
 	}
-	return s.users.ChangedAccountData(ctx, localpart, req.After, req.UpTo)
+	return s.users.ChangedAccountData(ctx, localpart, req.Room, req.After, req.UpTo)
 }
 
 func (s *Store) putFilter(ctx context.Context, req *userapi.PutFilterRequest) (*userapi.FilterResponse, error) {

@@ -16,6 +16,9 @@ const (
 	countData     = `SELECT count(*) FROM account_data WHERE localpart = $1`
 	selectChanged = `SELECT room, type, content, pos FROM account_data
 		WHERE localpart = $1 AND pos > $2 AND pos <= $3 ORDER BY pos`
+	// pos + 0 keeps the planner from the index by position, which goes through all rooms.
+	selectChangedIn = `SELECT room, type, content, pos FROM account_data
+		WHERE localpart = $1 AND pos + 0 > $2 AND pos + 0 <= $3 AND room = $4 ORDER BY pos + 0`
 )
 
 // pageBytes bounds a page of account data. One piece may be larger.
@@ -57,15 +60,20 @@ func (u *Users) AccountData(ctx context.Context, localpart, room, kind string) (
 	return d, err
 }
 
-// ChangedAccountData lists data with after < pos ≤ upTo (0: the head), a page at a time.
-func (u *Users) ChangedAccountData(ctx context.Context, localpart string, after, upTo int64) (*userapi.ChangedAccountDataResponse, error) {
+// ChangedAccountData lists data with after < pos ≤ upTo (0: the head), a page at a time:
+// that of one room, or all if room is nil.
+func (u *Users) ChangedAccountData(ctx context.Context, localpart string, room *string, after, upTo int64) (*userapi.ChangedAccountDataResponse, error) {
 	head := u.db.Head() // taken first, so that the snapshot below has everything up to it
 	if upTo == 0 || upTo > head {
 		upTo = head
 	}
 	page := &userapi.ChangedAccountDataResponse{Pos: upTo}
 	err := u.db.Read(ctx, func(r *store.Reader) error {
-		rows, err := r.Query(selectChanged, localpart, after, upTo)
+		query, args := selectChanged, []any{localpart, after, upTo}
+		if room != nil {
+			query, args = selectChangedIn, append(args, *room)
+		}
+		rows, err := r.Query(query, args...)
 		if err != nil {
 			return err
 		}

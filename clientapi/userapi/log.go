@@ -49,6 +49,8 @@ type AccountData struct {
 type ChangedAccountDataRequest struct {
 	UserID      string
 	After, UpTo int64
+	// Room, if set, selects the data of one room; "" is global data.
+	Room *string `json:",omitempty"`
 }
 
 // ChangedAccountDataResponse is a page of less than 512 KiB, or one larger piece;

@@ -219,6 +219,7 @@ type ReceiptsRequest struct {
 	RoomID, UserID string
 	After, UpTo    int64
 	Limit          int
+	Own            bool // only UserID's
 }
 
 // ReceiptsResponse is a page; More says that the limit cut it.
@@ -273,6 +274,9 @@ type Membership struct {
 	Sender     string
 	Pos        int64
 	Forgotten  bool
+	// LastEvent and LastReceipt are the positions of the room's last timeline event
+	// and receipt, or somewhat later ones; 0 if there is none. Set for join only.
+	LastEvent, LastReceipt int64
 }
 
 // MembershipsResponse is a page; Pos is the log position at which it is true.

@@ -19,9 +19,14 @@ type UserRoom struct {
 	Version   string
 	EventKey  []byte
 	Forgotten bool
+	// LastOrd is the order of the room's last event, LastReceipt the position of its
+	// last receipt; both 0 unless the user is joined.
+	LastOrd, LastReceipt int64
 }
 
-const selectUserRooms = `SELECT m.room, m.membership, m.nid, m.sender, m.forgotten, r.id, r.version, e.id
+const selectUserRooms = `SELECT m.room, m.membership, m.nid, m.sender, m.forgotten, r.id, r.version, e.id,
+CASE WHEN m.membership = $4 THEN COALESCE((SELECT MAX(t.ord) FROM event t WHERE t.room = m.room), 0) ELSE 0 END,
+CASE WHEN m.membership = $4 THEN COALESCE((SELECT MAX(c.pos) FROM receipt c WHERE c.room = m.room), 0) ELSE 0 END
 FROM member m JOIN room r ON r.room = m.room JOIN event e ON e.nid = m.nid
 WHERE m.user_nid = $1 AND r.id > $2 ORDER BY r.id LIMIT $3`
 
@@ -32,7 +37,7 @@ func (s *Store) UserRooms(ctx context.Context, user int64, after string, limit i
 	// in the list and again in the log, and applying it twice does no harm.
 	pos = s.DB.Head()
 	err = s.read(ctx, "read rooms of user", func(r *store.Reader) error {
-		rows, err := r.Query(selectUserRooms, user, after, limit)
+		rows, err := r.Query(selectUserRooms, user, after, limit, MembershipJoin)
 		if err != nil {
 			return err
 		}
@@ -40,7 +45,8 @@ func (s *Store) UserRooms(ctx context.Context, user int64, after string, limit i
 		for rows.Next() {
 			ur := UserRoom{Member: Member{User: user}}
 			var forgotten int64
-			if err := rows.Scan(&ur.Room, &ur.Membership, &ur.Nid, &ur.Sender, &forgotten, &ur.RoomID, &ur.Version, &ur.EventKey); err != nil {
+			if err := rows.Scan(&ur.Room, &ur.Membership, &ur.Nid, &ur.Sender, &forgotten, &ur.RoomID, &ur.Version, &ur.EventKey,
+				&ur.LastOrd, &ur.LastReceipt); err != nil {
 				return err
 			}
 			ur.Forgotten = forgotten != 0

@@ -60,3 +60,13 @@ WHERE room = $1 AND pos > $2 AND pos <= $3 AND (kind <> 'm.read.private' OR user
 	})
 	return receipts, err
 }
+
+// OwnReceipts is Receipts for those of one user.
+func (s *Store) OwnReceipts(ctx context.Context, room, user, after, upTo int64, limit int) (receipts []Receipt, err error) {
+	err = s.read(ctx, "read own receipts", func(r *store.Reader) error {
+		receipts, err = scanReceipts(r.Query(`SELECT `+receiptColumns+` FROM receipt
+WHERE room = $1 AND user_nid = $2 AND pos > $3 AND pos <= $4 ORDER BY pos LIMIT $5`, room, user, after, upTo, limit))
+		return err
+	})
+	return receipts, err
+}
