@@ -1,0 +1,51 @@
+package storage
+
+import (
+	"context"
+
+	"hearth/internal/store"
+)
+
+// UserReceipts reads all receipts of a user in a room.
+func (s *Store) UserReceipts(ctx context.Context, room, user int64) (receipts []Receipt, err error) {
+	err = s.read(ctx, "read receipts of user", func(r *store.Reader) error {
+		receipts, err = scanReceipts(r.Query(`SELECT `+receiptColumns+` FROM receipt WHERE room = $1 AND user_nid = $2`, room, user))
+		return err
+	})
+	return receipts, err
+}
+
+const selectRecent = `SELECT ` + eventColumns + fromEvents + `WHERE e.nid > $1 AND e.nid < $2
+AND e.room IN (SELECT room FROM member WHERE user_nid = $3 AND membership = $4) ORDER BY e.nid DESC LIMIT $5`
+
+// RecentEvents reads live events with low < nid < high of the rooms that a user has
+// joined, newest first.
+func (s *Store) RecentEvents(ctx context.Context, user, low, high int64, limit int) (events []*Event, err error) {
+	err = s.read(ctx, "read recent events", func(r *store.Reader) error {
+		events, err = scanEvents(r.Query(selectRecent, max(low, 0), high, user, MembershipJoin, limit))
+		return err
+	})
+	return events, err
+}
+
+// JoinedUsers reads up to limit joined members of a room whose member event has a
+// number after one: pairs of the user and that number, in its order.
+func (s *Store) JoinedUsers(ctx context.Context, room, after int64, limit int) (users []int64, err error) {
+	err = s.read(ctx, "read members", func(r *store.Reader) error {
+		rows, err := r.Query(`SELECT user_nid, nid FROM member WHERE room = $1 AND membership = $2 AND nid > $3 ORDER BY nid LIMIT $4`,
+			room, MembershipJoin, after, limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var user, nid int64
+			if err := rows.Scan(&user, &nid); err != nil {
+				return err
+			}
+			users = append(users, user, nid)
+		}
+		return rows.Err()
+	})
+	return users, err
+}
