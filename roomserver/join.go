@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"errors"
+	"net/http"
 	"strings"
 
 	"hearth/internal/merr"
@@ -28,6 +29,11 @@ func (s *Server) join(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.M
 			resp.EventID = e.ev.EventID
 			return nil
 		}
+		if req.IsGuest {
+			if err := b.allowsGuests(ctx); err != nil {
+				return err
+			}
+		}
 		m := memberContent{membership: "join", profile: req.Profile, reason: req.Reason}
 		if before != "invite" {
 			if m.authorisedBy, err = b.authorisedBy(ctx, req.UserID); err != nil {
@@ -41,6 +47,21 @@ func (s *Server) join(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.M
 		return nil, err
 	}
 	return resp, nil
+}
+
+// allowsGuests refuses guests where the room does not say that they may join ("Guest
+// Access"). It is a rule between users of one server, so no auth rule knows it.
+func (b *batch) allowsGuests(ctx context.Context) error {
+	e, err := b.stateEvent(ctx, "m.room.guest_access", "")
+	if err != nil {
+		return err
+	}
+	if e != nil {
+		if access, _ := pdu.GetString(e.ev.Content, "guest_access"); access == "can_join" {
+			return nil
+		}
+	}
+	return merr.New(http.StatusForbidden, "M_GUEST_ACCESS_FORBIDDEN", "Guests may not join this room")
 }
 
 // knock asks to be let in.

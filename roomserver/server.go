@@ -177,8 +177,11 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.SetPublished, s.setPublished),
 		bus.Handle(b, roomapi.EventAt, s.eventAt),
 		bus.Handle(b, roomapi.Upgrade, s.upgrade),
+		bus.Handle(b, roomapi.MutualRooms, s.mutualRooms),
+		bus.Handle(b, roomapi.FindUsers, s.findUsers),
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
+		s.handleUnread(),
 		bus.HandleStream(b, roomapi.PeersStream, s.streamPeers),
 		bus.ServeLog(b, roomapi.Log, s.readLog),
 	} {

@@ -158,6 +158,8 @@ type JoinRequest struct {
 	Via           []string
 	Profile       Profile
 	Reason        string
+	// IsGuest: the user may only join where m.room.guest_access allows it.
+	IsGuest bool
 }
 
 // MembershipRequest is a change of Target's membership by Sender (the same user for Leave).
