@@ -50,6 +50,7 @@ func Handle(d Deps) error {
 		bus.Handle(d.Bus, userapi.ChangedDeviceLists, k.changedDeviceLists),
 		bus.Handle(d.Bus, userapi.SendToDevice, k.sendToDevice),
 		bus.Handle(d.Bus, userapi.DeviceSync, k.deviceSync),
+		bus.Handle(d.Bus, userapi.LogPosition, k.logPosition),
 		bus.Handle(d.Bus, userapi.GetDeviceQueue, k.deviceQueue),
 		bus.Handle(d.Bus, userapi.CreateBackup, k.createBackup),
 		bus.Handle(d.Bus, userapi.GetBackup, k.getBackup),

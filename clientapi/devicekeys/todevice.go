@@ -115,6 +115,10 @@ func (k *Keys) deviceSync(ctx context.Context, req *userapi.DeviceSyncRequest) (
 	return answer, nil
 }
 
+func (k *Keys) logPosition(context.Context, *userapi.Empty) (*userapi.Position, error) {
+	return &userapi.Position{Pos: k.users.Head()}, nil
+}
+
 func (k *Keys) deviceQueue(ctx context.Context, req *userapi.DeviceRequest) (*userapi.DeviceQueue, error) {
 	localpart, err := k.local(req.UserID)
 	if err != nil {

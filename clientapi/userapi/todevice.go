@@ -15,6 +15,9 @@ var (
 	// DeviceSync reads what /sync tells a device of itself, and deletes the messages
 	// that the device has.
 	DeviceSync = bus.Call[DeviceSyncRequest, DeviceSyncResponse]{Subject: "userstore.to_device.sync"}
+	// LogPosition tells the head of the user log, without reading any of it. Whatever was
+	// answered before the call is at or before it.
+	LogPosition = bus.Call[Empty, Position]{Subject: "userstore.position"}
 	// GetDeviceQueue tells how full the queue of a device is.
 	GetDeviceQueue = bus.Call[DeviceRequest, DeviceQueue]{Subject: "userstore.to_device.queue"}
 )
@@ -66,3 +69,6 @@ type DeviceSyncResponse struct {
 // DeviceQueue describes the queue of a device. Dropped counts messages that were lost
 // because it was full.
 type DeviceQueue struct{ Messages, Bytes, Dropped int64 }
+
+// Position is a position of the user log.
+type Position struct{ Pos int64 }
