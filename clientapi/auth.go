@@ -55,7 +55,8 @@ func bearer(r *matrixhttp.Request) string {
 	if strings.EqualFold(scheme, "Bearer") {
 		return strings.TrimSpace(token)
 	}
-	if scheme == "" && strings.HasPrefix(r.HTTP.URL.Path, "/_matrix/client/r0/") {
+	path := r.HTTP.URL.Path
+	if scheme == "" && (strings.HasPrefix(path, "/_matrix/client/r0/") || strings.HasPrefix(path, "/_matrix/media/r0/")) {
 		return r.HTTP.URL.Query().Get("access_token")
 	}
 	return ""

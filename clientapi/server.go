@@ -14,18 +14,20 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 
 	"hearth/clientapi/account"
 	"hearth/clientapi/mail"
+	"hearth/clientapi/media"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/internal/lru"
 	"hearth/internal/matrixhttp"
+	"hearth/internal/safedial"
 )
 
 // Deps is what clientapi needs from the program.
@@ -59,8 +61,10 @@ type Deps struct {
 	// Outside makes requests to services that the configuration names; nil: a client
 	// that waits 30 seconds at most.
 	Outside *http.Client
-	// MaxUpload bounds an upload to the content repository, in bytes.
+	// MaxUpload bounds an upload to the content repository, in bytes; 0: as in media.Deps.
 	MaxUpload int64
+	// Previews connects to pages that users name; nil: no previews of links.
+	Previews *safedial.Dialer
 }
 
 // Server is clientapi at work.
@@ -70,6 +74,7 @@ type Server struct {
 	now        func() time.Time
 	options    Deps
 	store      *account.Store
+	media      *media.Server
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
@@ -99,19 +104,26 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user store: %w", err)
 	}
-	s, err := newGateway(d)
+	repository, err := media.New(ctx, media.Deps{
+		ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
+		Now: d.Now, MaxUpload: d.MaxUpload, Previews: d.Previews,
+	})
 	if err != nil {
-		_ = store.Close()
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("media: %w", err), store.Close())
+	}
+	s, err := newGateway(d, repository)
+	if err != nil {
+		return nil, errors.Join(err, repository.Close(), store.Close())
 	}
 	s.store = store
 	return s, nil
 }
 
-// newGateway builds the part that speaks HTTP. It needs a user store somewhere on the bus.
-func newGateway(d Deps) (*Server, error) {
+// newGateway builds the part that speaks HTTP. It needs a user store somewhere on the
+// bus. repository may be nil: no media.
+func newGateway(d Deps, repository *media.Server) (*Server, error) {
 	s := &Server{
-		bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
+		media: repository, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
 		tokens:  newTokenCache(d.Bus, d.Now),
 		filters: lru.New[filterKey, []byte](maxCachedFilters, nil),
 		limits:  newLimits(d.RateLimits, d.Now),
@@ -135,6 +147,9 @@ func newGateway(d Deps) (*Server, error) {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
 	clientRoutes := append(s.clientRoutes(), s.keyRoutes()...)
+	if s.media != nil {
+		clientRoutes = append(clientRoutes, s.media.Routes(s.user, s.guest)...)
+	}
 	if d.AdminOnClient {
 		clientRoutes = append(clientRoutes, s.adminRoutes()...)
 	}
@@ -172,17 +187,17 @@ func (s *Server) Run(ctx context.Context) error {
 		return fmt.Errorf("subscribe to revoked tokens: %w", err)
 	}
 	defer cancel()
-	var group sync.WaitGroup
-	group.Go(func() { s.seen.run(ctx) })
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { s.seen.run(ctx); return nil })
+	group.Go(func() error { return s.media.Run(ctx) })
 	if s.mail != nil {
-		group.Go(func() { s.mail.Run(ctx) })
+		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}
-	group.Wait()
-	return nil
+	return group.Wait()
 }
 
-// Close releases the user store. The HTTP listeners must be closed before.
-func (s *Server) Close() error { return s.store.Close() }
+// Close releases the databases. The HTTP listeners must be closed before.
+func (s *Server) Close() error { return errors.Join(s.media.Close(), s.store.Close()) }
 
 // Lost is closed when another process took the user store over: this one must stop.
 func (s *Server) Lost() <-chan struct{} { return s.store.Lost() }

@@ -17,6 +17,8 @@ func (s *Server) versions(*matrixhttp.Request) (any, error) {
 		"unstable_features": map[string]bool{
 			"org.matrix.msc2285.stable": true, // private read receipts
 			"uk.tcpip.msc4133.stable":   true, // profile fields
+			"org.matrix.msc3916.stable": true, // authenticated media
+			"fi.mau.msc2246.stable":     true, // asynchronous uploads
 		},
 	}, nil
 }

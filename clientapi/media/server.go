@@ -39,7 +39,7 @@ type Deps struct {
 	Log                  *logrus.Entry
 	Metrics              prometheus.Registerer // may be nil
 	Now                  func() time.Time      // nil: time.Now
-	// MaxUpload is the size of the largest file, in bytes.
+	// MaxUpload is the size of the largest file, in bytes; 0: 100 MiB.
 	MaxUpload int64
 	// UserFiles and UserBytes bound what one user may have uploaded; 0: no bound.
 	UserFiles, UserBytes int64
@@ -83,6 +83,7 @@ const (
 	maxBroken        = 1000
 	maxFetches       = 32
 	defaultCache     = 10 << 30
+	defaultUpload    = 100 << 20
 	leastTempSpace   = 1 << 30
 	uploadsPerUser   = 8
 	uploadsTogether  = 256
@@ -105,8 +106,8 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if d.CacheBytes == 0 {
 		d.CacheBytes = defaultCache
 	}
-	if d.MaxUpload <= 0 {
-		return nil, errors.New("media: the size of the largest upload must be greater than 0")
+	if d.MaxUpload == 0 {
+		d.MaxUpload = defaultUpload
 	}
 	db, err := storage.Open(ctx, store.Options{
 		DataDir: d.DataDir, URL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,

@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi"
+	"hearth/config"
 	"hearth/federationapi"
+	"hearth/internal/safedial"
 	"hearth/roomserver"
 	"hearth/syncapi"
 )
@@ -52,19 +56,39 @@ func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (compone
 
 func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
 	c := a.opts.config
+	previews, err := outbound(c)
+	if err != nil {
+		return nil, err
+	}
+	if !c.URLPreviews.Enabled {
+		previews = nil
+	}
 	s, err := clientapi.New(ctx, clientapi.Deps{
 		Bus: a.bus, ServerName: c.ServerName, DataDir: a.dataDir, DatabaseURL: c.Database.URL,
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
 		RegistrationMode: c.Registration.Mode, SharedSecret: c.Registration.SharedSecret,
 		MinPasswordLength: c.Registration.MinPasswordLength, PublicBaseURL: a.publicURL(),
 		AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
-		MaxUpload: int64(c.Media.MaxUpload),
+		MaxUpload: int64(c.Media.MaxUpload), Previews: previews,
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.handlers["client"], a.handlers["admin"] = s.ClientHandler(), s.AdminHandler()
 	return s, nil
+}
+
+// outbound connects to addresses that others choose.
+func outbound(c *config.Config) (*safedial.Dialer, error) {
+	var deny []netip.Prefix
+	if c.Outbound.DenyNetworks != nil {
+		deny = append([]netip.Prefix{}, *c.Outbound.DenyNetworks...)
+	}
+	d, err := safedial.New(deny, c.Outbound.AllowNetworks)
+	if err != nil {
+		return nil, fmt.Errorf("outbound: %w", err)
+	}
+	return d, nil
 }
 
 func buildSyncAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
