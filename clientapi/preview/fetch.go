@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"mime"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -60,7 +61,7 @@ func (p *Previewer) get(ctx context.Context, u *url.URL, accept string) (*respon
 	r.Header.Set("User-Agent", "Mozilla/5.0 (compatible; Hearth link preview)")
 	resp, err := p.client.Do(r)
 	if err != nil {
-		return nil, err
+		return nil, blame(err)
 	}
 	if resp.StatusCode != http.StatusOK {
 		resp.Body.Close()
@@ -72,6 +73,19 @@ func (p *Previewer) get(ctx context.Context, u *url.URL, accept string) (*respon
 		kind = ""
 	}
 	return &response{Response: resp, url: resp.Request.URL, kind: kind, header: header, size: resp.ContentLength}, nil
+}
+
+// blame says what went wrong without the URL, which is private to the user and would
+// be in the log.
+func blame(err error) error {
+	var slow net.Error
+	switch {
+	case errors.Is(err, safedial.ErrDenied):
+		return safedial.ErrDenied
+	case errors.As(err, &slow) && slow.Timeout():
+		return errors.New("it took too long")
+	}
+	return errors.New("no answer, or one that is not HTTP, or a redirect that is not followed")
 }
 
 // text is the begin of the body; the rest is not needed.

@@ -246,6 +246,15 @@ func TestAddressesAreChecked(t *testing.T) {
 	if n := w.hits.Load(); n != 0 {
 		t.Errorf("%d requests arrived", n)
 	}
+	// The log gets to know why, and not which page.
+	for _, page := range []string{"http://localhost" + port + "/canary", "http://canary.invalid/", "https://127.0.0.1" + port + "/canary"} {
+		if _, err := w.Get(t.Context(), page); err == nil || strings.Contains(err.Error(), "canary") || strings.Contains(err.Error(), port) {
+			t.Errorf("%v", err)
+		}
+	}
+	if _, err := w.Get(t.Context(), "http://127.0.0.1"+port+"/why"); !errors.Is(err, safedial.ErrDenied) {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestRedirects(t *testing.T) {
