@@ -72,7 +72,7 @@ func TestBadRequests(t *testing.T) {
 		{400, "M_INVALID_PARAM", "GET", "/sync?filter=none", ``},
 		{400, "M_INVALID_PARAM", "GET", "/sync?filter=%7Bx", ``},
 		{400, "M_BAD_JSON", "GET", "/sync?filter=%7B%22room%22%3A5%7D", ``},
-		{404, "M_UNRECOGNIZED", "GET", "/keys/query", ``},
+		{404, "M_UNRECOGNIZED", "GET", "/keys/none", ``},
 		{405, "M_UNRECOGNIZED", "GET", "/logout", ``},
 		{404, "M_UNRECOGNIZED", "GET", "/sync/", ``},
 	} {
