@@ -11,7 +11,11 @@ import (
 
 // whoami is GET /account/whoami.
 func (s *Server) whoami(r *matrixhttp.Request) (any, error) {
-	return map[string]any{"user_id": r.Identity.UserID, "device_id": r.Identity.DeviceID, "is_guest": false}, nil
+	answer := map[string]any{"user_id": r.Identity.UserID, "is_guest": r.Identity.Guest}
+	if r.Identity.DeviceID != "" {
+		answer["device_id"] = r.Identity.DeviceID
+	}
+	return answer, nil
 }
 
 type setPasswordRequest struct {

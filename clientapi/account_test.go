@@ -44,7 +44,7 @@ func TestRegisterAndLogin(t *testing.T) {
 		s.refuse(400, "M_USER_IN_USE", "GET", "/register/available?username=alice", "", "")
 		s.refuse(400, "M_INVALID_USERNAME", "GET", "/register/available?username=%40", "", "")
 
-		same(s.t, "flows", s.must("GET", "/login", "", "").raw, `{"flows":[{"type":"m.login.password"},{"type":"m.login.token","get_login_token":true}]}`)
+		same(s.t, "flows", s.must("GET", "/login", "", "").raw, `{"flows":[{"type":"m.login.password"},{"type":"m.login.token","get_login_token":true},{"type":"m.login.application_service"}]}`)
 		for _, who := range []string{`"identifier":{"type":"m.id.user","user":"alice"}`, `"identifier":{"type":"m.id.user","user":"@alice:test"}`, `"user":"alice"`} {
 			l := s.must("POST", "/login", "", `{"type":"m.login.password",`+who+`,"password":"`+password+`","device_id":"LAPTOP","initial_device_display_name":"x"}`)
 			if l.text("user_id") != "@alice:test" || l.text("device_id") != "LAPTOP" || l.text("access_token") == "" || l.text("refresh_token") != "" {

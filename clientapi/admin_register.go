@@ -112,6 +112,9 @@ func (s *Server) registerShared(r *matrixhttp.Request) (any, error) {
 	if !hmac.Equal([]byte(req.MAC), []byte(s.registerMAC(req))) {
 		return nil, merr.Forbidden("HMAC incorrect")
 	}
+	if err := s.mayHaveUser(nil, s.localID(req.Username)); err != nil {
+		return nil, err
+	}
 	session, err := userapi.Register.Do(r.Context(), s.bus, &userapi.RegisterRequest{
 		Username: req.Username, Password: req.Password, Admin: req.Admin,
 		DisplayName: req.DisplayName, InhibitLogin: req.InhibitLogin,

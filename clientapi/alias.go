@@ -45,7 +45,12 @@ func (s *Server) resolveAlias(r *matrixhttp.Request) (any, error) {
 	}
 	answer, err := roomapi.ResolveAlias.Do(r.Context(), s.bus, &roomapi.AliasRequest{Alias: alias})
 	if err != nil {
-		return nil, err
+		if err := s.unknownAlias(r.Context(), alias, err); err != nil {
+			return nil, err
+		}
+		if answer, err = roomapi.ResolveAlias.Do(r.Context(), s.bus, &roomapi.AliasRequest{Alias: alias}); err != nil {
+			return nil, err
+		}
 	}
 	return map[string]any{"room_id": answer.RoomID, "servers": answer.Servers}, nil
 }
@@ -68,7 +73,11 @@ func (s *Server) setAlias(r *matrixhttp.Request) (any, error) {
 	if _, _, err := pdu.ParseRoomID(req.RoomID); err != nil {
 		return nil, merr.InvalidParam("Invalid room id")
 	}
+	if err := s.mayHaveAlias(r, alias); err != nil {
+		return nil, err
+	}
 	_, err = roomapi.SetAlias.Do(r.Context(), s.bus, &roomapi.AliasRequest{Alias: alias, RoomID: req.RoomID, UserID: r.Identity.UserID})
+	s.services.AliasChanged(req.RoomID)
 	return nil, err
 }
 
@@ -78,6 +87,11 @@ func (s *Server) deleteAlias(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = roomapi.DeleteAlias.Do(r.Context(), s.bus, &roomapi.AliasRequest{Alias: alias, UserID: r.Identity.UserID})
+	if err := s.mayHaveAlias(r, alias); err != nil {
+		return nil, err
+	}
+	_, err = roomapi.DeleteAlias.Do(r.Context(), s.bus, &roomapi.AliasRequest{
+		Alias: alias, UserID: r.Identity.UserID, Manages: r.Identity.Service != "",
+	})
 	return nil, err
 }

@@ -28,7 +28,11 @@ func (s *Server) guest(r *matrixhttp.Request) error {
 	if token == "" {
 		return merr.MissingToken()
 	}
-	id, err := s.tokens.identity(r.Context(), sha256.Sum256([]byte(token)))
+	hash := sha256.Sum256([]byte(token))
+	if service := s.options.Appservices.ByToken(hash); service != nil {
+		return s.masquerade(r, service)
+	}
+	id, err := s.tokens.identity(r.Context(), hash)
 	if err != nil {
 		return err
 	}

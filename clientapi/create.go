@@ -68,6 +68,11 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if req.AliasName != "" {
+		if err := s.mayHaveAlias(r, "#"+req.AliasName+":"+s.serverName); err != nil {
+			return nil, err
+		}
+	}
 	create.Creator = r.Identity.UserID
 	if create.Profile, err = s.memberProfile(r.Context(), r.Identity.UserID); err != nil {
 		return nil, err
@@ -122,6 +127,9 @@ func (req *createRequest) check() (*roomapi.CreateRequest, error) {
 // have it says nothing.
 func (s *Server) memberProfile(ctx context.Context, id string) (roomapi.Profile, error) {
 	profile, err := userapi.GetProfile.Do(ctx, s.bus, &userapi.UserRequest{UserID: id})
+	if err != nil {
+		profile, err = s.unknownUser(ctx, id, err)
+	}
 	if errors.Is(err, merr.NotFound("")) {
 		return roomapi.Profile{}, nil
 	}

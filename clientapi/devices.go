@@ -1,6 +1,8 @@
 package clientapi
 
 import (
+	"net/http"
+
 	"hearth/clientapi/userapi"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
@@ -45,10 +47,14 @@ func (s *Server) setDevice(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = userapi.SetDevice.Do(r.Context(), s.bus, &userapi.SetDeviceRequest{
+	answer, err := userapi.SetDevice.Do(r.Context(), s.bus, &userapi.SetDeviceRequest{
 		UserID: r.Identity.UserID, DeviceID: r.Param("deviceId"), DisplayName: req.DisplayName,
+		Create: r.Identity.Service != "",
 	})
-	return nil, err
+	if err != nil || !answer.Created {
+		return nil, err
+	}
+	return matrixhttp.Response{Status: http.StatusCreated}, nil
 }
 
 type deleteDevicesRequest struct {

@@ -64,11 +64,15 @@ func (s *Server) enter(r *matrixhttp.Request, target string, call bus.Call[rooma
 	if err != nil {
 		return nil, err
 	}
-	answer, err := call.Do(r.Context(), s.bus, &roomapi.JoinRequest{
-		RoomIDOrAlias: target, UserID: r.Identity.UserID, Via: via, Profile: profile, Reason: req.Reason,
-	})
+	enter := &roomapi.JoinRequest{RoomIDOrAlias: target, UserID: r.Identity.UserID, Via: via, Profile: profile, Reason: req.Reason}
+	answer, err := call.Do(r.Context(), s.bus, enter)
 	if err != nil {
-		return nil, err
+		if err := s.unknownAlias(r.Context(), target, err); err != nil {
+			return nil, err
+		}
+		if answer, err = call.Do(r.Context(), s.bus, enter); err != nil {
+			return nil, err
+		}
 	}
 	if call.Subject == roomapi.Join.Subject {
 		s.succeed(r.Context(), r.Identity.UserID, answer.RoomID)

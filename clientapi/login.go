@@ -16,6 +16,7 @@ func (s *Server) loginFlows(*matrixhttp.Request) (any, error) {
 	return map[string]any{"flows": []any{
 		map[string]any{"type": stagePassword},
 		map[string]any{"type": loginToken, "get_login_token": true},
+		map[string]any{"type": typeService},
 	}}, nil
 }
 
@@ -34,6 +35,9 @@ type loginRequest struct {
 
 // login is POST /login.
 func (s *Server) login(r *matrixhttp.Request) (any, error) {
+	if answer, mine, err := s.loginForService(r); mine {
+		return answer, err
+	}
 	if err := s.limits.loginAddress.take(address(r)); err != nil {
 		return nil, err
 	}

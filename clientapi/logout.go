@@ -23,5 +23,6 @@ func (s *Server) endDevices(r *matrixhttp.Request, req *userapi.LogoutRequest) e
 		return err
 	}
 	s.tokens.revoke(revoked)
+	s.ghosts.forget(req.UserID)
 	return nil
 }

@@ -9,7 +9,3 @@ func (s *Server) pushers(*matrixhttp.Request) (any, error) {
 
 // turnServer is GET /voip/turnServer; empty: the server offers none.
 func (s *Server) turnServer(*matrixhttp.Request) (any, error) { return nil, nil }
-
-// thirdPartyProtocols is GET /thirdparty/protocols; application services bring
-// them, and there is none.
-func (s *Server) thirdPartyProtocols(*matrixhttp.Request) (any, error) { return nil, nil }

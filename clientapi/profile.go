@@ -36,6 +36,9 @@ func (s *Server) lookupProfile(r *matrixhttp.Request) (*userapi.Profile, error) 
 		return nil, err
 	}
 	profile, err := userapi.GetProfile.Do(r.Context(), s.bus, &userapi.UserRequest{UserID: id})
+	if err != nil {
+		profile, err = s.unknownUser(r.Context(), id, err)
+	}
 	if err == nil && profile.Fields == nil {
 		profile = &userapi.Profile{Fields: map[string]json.RawMessage{}}
 	}

@@ -51,9 +51,6 @@ func (s *Server) searchPublicRooms(r *matrixhttp.Request) (any, error) {
 	if body.AllNetworks && body.Network != "" {
 		return nil, merr.InvalidParam("include_all_networks and third_party_instance_id exclude each other")
 	}
-	if body.Network != "" {
-		return &roomapi.PublicRoomsResponse{Chunk: []roomapi.Summary{}}, nil // there are no bridged networks
-	}
 	if !req.AnyType {
 		for _, t := range *body.Filter.RoomTypes {
 			if t == nil {
@@ -62,6 +59,12 @@ func (s *Server) searchPublicRooms(r *matrixhttp.Request) (any, error) {
 				req.RoomTypes = append(req.RoomTypes, *t)
 			}
 		}
+	}
+	switch {
+	case body.Network != "":
+		return s.networkRooms(r, body.Network, req)
+	case body.AllNetworks:
+		return s.allNetworks(r, server, req)
 	}
 	return s.listPublicRooms(r, server, req)
 }

@@ -23,6 +23,9 @@ type registerRequest struct {
 
 // register is POST /register.
 func (s *Server) register(r *matrixhttp.Request) (any, error) {
+	if answer, mine, err := s.registerForService(r); mine {
+		return answer, err
+	}
 	query := r.Query()
 	kind := query.Enum("kind", "user", "user", "guest")
 	if err := query.Err(); err != nil {
@@ -214,6 +217,9 @@ func (s *Server) failedRegistration(session *uiaSession, err error) (any, error)
 }
 
 func (s *Server) checkUsername(r *matrixhttp.Request, name string) error {
+	if err := s.mayHaveUser(nil, s.localID(name)); err != nil {
+		return err
+	}
 	_, err := userapi.CheckUsername.Do(r.Context(), s.bus, &userapi.UsernameRequest{Username: name})
 	return err
 }

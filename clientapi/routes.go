@@ -142,7 +142,15 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, v3 + "/pushrules/global/{kind}/{ruleId}/actions", user, noneBody, s.pushRuleActions},
 		{get, v3 + "/pushers", user, noneBody, s.pushers},
 		{get, v3 + "/voip/turnServer", user, noneBody, s.turnServer},
+
 		{get, v3 + "/thirdparty/protocols", user, noneBody, s.thirdPartyProtocols},
+		{get, v3 + "/thirdparty/protocol/{protocol}", user, noneBody, s.thirdPartyProtocol},
+		{get, v3 + "/thirdparty/location", user, noneBody, s.thirdPartyLocations},
+		{get, v3 + "/thirdparty/location/{protocol}", user, noneBody, s.thirdPartyLocations},
+		{get, v3 + "/thirdparty/user", user, noneBody, s.thirdPartyUsers},
+		{get, v3 + "/thirdparty/user/{protocol}", user, noneBody, s.thirdPartyUsers},
+		{put, v3 + "/directory/list/appservice/{networkId}/{roomId}", s.service, objectBody, s.setNetworkVisibility},
+		{post, v1 + "/appservice/{appserviceId}/ping", s.service, optionalBody, s.pingService},
 	}), s.peopleRoutes()...)
 }
 

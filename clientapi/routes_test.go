@@ -11,7 +11,7 @@ func concrete(path string) string {
 	return strings.NewReplacer("(r0|v3)", "v3", "{userId}", "@alice:test", "{roomId}", testRoom, "{eventId}", testEvent,
 		"{eventType}", "m.x", "{stateKey}", "k", "{txnId}", "t", "{receiptType}", "m.read", "{roomAlias}", "%23a:test",
 		"{roomIdOrAlias}", testRoom, "{keyName}", "displayname", "{filterId}", "f", "{type}", "m.x", "{deviceId}", "D",
-		"{relType}", "m.thread", "{authType}", "m.login.terms", "{kind}", "override", "{ruleId}", ".m.rule.master").Replace(path)
+		"{relType}", "m.thread", "{tag}", "u.x", "{authType}", "m.login.terms", "{protocol}", "irc", "{networkId}", "n", "{appserviceId}", "irc", "{kind}", "override", "{ruleId}", ".m.rule.master").Replace(path)
 }
 
 // TestEveryRoute: without a token nobody gets in, and nothing is behind a path that

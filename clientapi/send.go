@@ -22,12 +22,16 @@ func (s *Server) send(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	ts, err := timestamp(r)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
 	answer, err := roomapi.Send.Do(r.Context(), s.bus, &roomapi.SendRequest{
 		RoomID: room, Sender: r.Identity.UserID, DeviceID: r.Identity.DeviceID, TxnID: txn,
-		Type: r.Param("eventType"), Content: content,
+		Type: r.Param("eventType"), Content: content, Timestamp: ts,
 	})
 	if err != nil {
 		return nil, err
@@ -45,13 +49,17 @@ func (s *Server) setState(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	ts, err := timestamp(r)
+	if err != nil {
+		return nil, err
+	}
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
 	stateKey := r.Param("stateKey")
 	answer, err := roomapi.Send.Do(r.Context(), s.bus, &roomapi.SendRequest{
 		RoomID: room, Sender: r.Identity.UserID, DeviceID: r.Identity.DeviceID,
-		Type: r.Param("eventType"), StateKey: &stateKey, Content: content,
+		Type: r.Param("eventType"), StateKey: &stateKey, Content: content, Timestamp: ts,
 	})
 	if err != nil {
 		return nil, err

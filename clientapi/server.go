@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hearth/clientapi/account"
+	"hearth/clientapi/appservice"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
 	"hearth/clientapi/userapi"
@@ -52,6 +53,9 @@ type Deps struct {
 	// RateLimits turns limits for each user and address on.
 	RateLimits   bool
 	Registration RegistrationOptions
+	Turn         TurnOptions
+	Support      SupportOptions
+	Notices      NoticeOptions
 	// Mail sends e-mail; nil: this server sends none.
 	Mail *mail.Sender
 	// TrustedProxies are those whose X-Forwarded-For is believed.
@@ -61,6 +65,8 @@ type Deps struct {
 	// Outside makes requests to services that the configuration names; nil: a client
 	// that waits 30 seconds at most.
 	Outside *http.Client
+	// Appservices are the application services; nil: none.
+	Appservices *appservice.Registrations
 	// MaxUpload bounds an upload to the content repository, in bytes; 0: as in media.Deps.
 	MaxUpload int64
 	// Previews connects to pages that users name; nil: no previews of links.
@@ -74,6 +80,8 @@ type Server struct {
 	now        func() time.Time
 	options    Deps
 	store      *account.Store
+	services   *appservice.Service // nil: there are none
+	ghosts     *ghosts
 	media      *media.Server
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
@@ -116,6 +124,16 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		return nil, errors.Join(err, repository.Close(), store.Close())
 	}
 	s.store = store
+	if len(d.Appservices.All()) == 0 {
+		return s, nil
+	}
+	s.services, err = appservice.New(ctx, appservice.Deps{
+		Bus: d.Bus, Registrations: d.Appservices, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL,
+		Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("application services: %w", err), s.Close())
+	}
 	return s, nil
 }
 
@@ -126,8 +144,9 @@ func newGateway(d Deps, repository *media.Server) (*Server, error) {
 		media: repository, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
 		tokens:  newTokenCache(d.Bus, d.Now),
 		filters: lru.New[filterKey, []byte](maxCachedFilters, nil),
-		limits:  newLimits(d.RateLimits, d.Now),
+		limits:  newLimits(d.RateLimits, d.Now, d.Appservices.Unlimited),
 		nonces:  newNonces(d.Now),
+		ghosts:  newGhosts(d.Now),
 		mail:    d.Mail, outside: d.Outside, pages: newPages(),
 		seen:         newSeenDevices(d.Bus, d.Now, d.Log),
 		interactions: newInteractions(d.Now),
@@ -193,11 +212,20 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}
+	if s.services != nil {
+		group.Go(func() error { return s.services.Run(ctx) })
+	}
 	return group.Wait()
 }
 
 // Close releases the databases. The HTTP listeners must be closed before.
-func (s *Server) Close() error { return errors.Join(s.media.Close(), s.store.Close()) }
+func (s *Server) Close() error {
+	var err error
+	if s.services != nil {
+		err = s.services.Close()
+	}
+	return errors.Join(err, s.media.Close(), s.store.Close())
+}
 
 // Lost is closed when another process took the user store over: this one must stop.
 func (s *Server) Lost() <-chan struct{} { return s.store.Lost() }

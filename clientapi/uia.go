@@ -103,6 +103,9 @@ func (s *Server) challenge(session *uiaSession, failed *merr.Error) matrixhttp.R
 // to give instead if the request does not do so. The proof is good for this request
 // alone: the same user, path and body.
 func (s *Server) confirm(r *matrixhttp.Request, auth *authData) (ask any, err error) {
+	if r.Identity.Service != "" { // it rules its users, who have no passwords
+		return nil, nil
+	}
 	_, rest, err := s.body(r)
 	if err != nil {
 		return nil, err

@@ -42,6 +42,7 @@ func (s *Server) upgrade(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	s.succeed(r.Context(), r.Identity.UserID, answer.RoomID)
+	s.services.AliasChanged(answer.RoomID)
 	return map[string]string{"replacement_room": answer.RoomID}, nil
 }
 

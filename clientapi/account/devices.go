@@ -5,6 +5,7 @@ import (
 
 	"hearth/clientapi/storage"
 	"hearth/clientapi/userapi"
+	"hearth/internal/merr"
 )
 
 func (s *Store) logout(ctx context.Context, req *userapi.LogoutRequest) (*userapi.Revoked, error) {
@@ -78,14 +79,26 @@ func (s *Store) getDevice(ctx context.Context, req *userapi.DeviceRequest) (*use
 	return &answer, nil
 }
 
-func (s *Store) setDevice(ctx context.Context, req *userapi.SetDeviceRequest) (*userapi.Empty, error) {
+func (s *Store) setDevice(ctx context.Context, req *userapi.SetDeviceRequest) (*userapi.SetDeviceResponse, error) {
 	localpart, err := s.local(req.UserID)
 	if err != nil {
 		return nil, err
 	}
-	if req.DisplayName == nil {
-		_, err := s.users.Device(ctx, localpart, req.DeviceID)
-		return &userapi.Empty{}, err
+	var name *string
+	if req.DisplayName != nil {
+		shown := displayName(*req.DisplayName)
+		name = &shown
 	}
-	return &userapi.Empty{}, s.users.SetDevice(ctx, localpart, req.DeviceID, displayName(*req.DisplayName))
+	if req.Create {
+		if req.DeviceID == "" || !plain(req.DeviceID, userapi.MaxKey) {
+			return nil, merr.InvalidParam("Invalid device id")
+		}
+		created, err := s.users.MakeDevice(ctx, localpart, req.DeviceID, name, userapi.MaxDevices)
+		return &userapi.SetDeviceResponse{Created: created}, err
+	}
+	if name == nil {
+		_, err := s.users.Device(ctx, localpart, req.DeviceID)
+		return &userapi.SetDeviceResponse{}, err
+	}
+	return &userapi.SetDeviceResponse{}, s.users.SetDevice(ctx, localpart, req.DeviceID, *name)
 }

@@ -46,8 +46,9 @@ var (
 	Devices = bus.Call[UserRequest, DevicesResponse]{Subject: "userstore.devices"}
 	// GetDevice describes one device, 404 M_NOT_FOUND if it is not there.
 	GetDevice = bus.Call[DeviceRequest, Device]{Subject: "userstore.device"}
-	// SetDevice changes the display name of a device, 404 M_NOT_FOUND if it is not there.
-	SetDevice = bus.Call[SetDeviceRequest, Empty]{Subject: "userstore.device.set"}
+	// SetDevice changes the display name of a device, or makes one if asked to. 404
+	// M_NOT_FOUND if it is not there, M_FORBIDDEN if there are too many.
+	SetDevice = bus.Call[SetDeviceRequest, SetDeviceResponse]{Subject: "userstore.device.set"}
 )
 
 // Profiles, account data and filters.
@@ -216,11 +217,16 @@ type DevicesResponse struct{ Devices []Device }
 // DeviceRequest names a device.
 type DeviceRequest struct{ UserID, DeviceID string }
 
-// SetDeviceRequest changes a device; DisplayName nil leaves it alone.
+// SetDeviceRequest changes a device; DisplayName nil leaves it alone. With Create a
+// device that is not there is made, without an access token.
 type SetDeviceRequest struct {
 	UserID, DeviceID string
 	DisplayName      *string
+	Create           bool
 }
+
+// SetDeviceResponse tells whether the device is new.
+type SetDeviceResponse struct{ Created bool }
 
 // Profile holds the fields of a profile as JSON values. A user who has set nothing
 // has no fields.

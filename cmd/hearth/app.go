@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"hearth/clientapi/appservice"
 	"hearth/config"
 	"hearth/internal/bus"
 	"hearth/internal/metrics"
@@ -55,6 +56,7 @@ type app struct {
 	opts      options
 	log       *logrus.Entry
 	metrics   *prometheus.Registry
+	services  *appservice.Registrations
 	dataDir   string // absolute
 	bus       *bus.Bus
 	key       pdu.Signer
@@ -92,6 +94,14 @@ func (a *app) prepare(ctx context.Context) error {
 	var err error
 	if a.dataDir, err = filepath.Abs(c.DataDir); err != nil {
 		return fmt.Errorf("data_dir: %w", err)
+	}
+	if a.has("clientapi") {
+		if a.services, err = readServices(c); err != nil {
+			return err
+		}
+		for _, w := range a.services.Warnings {
+			a.log.Warn(w)
+		}
 	}
 	var key *config.SigningKey
 	if a.signs() {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"hearth/clientapi/appservice"
 	"hearth/config"
 )
 
@@ -37,6 +38,9 @@ func configCheck(_ context.Context, p *program, args []string) error {
 	}
 	if err == nil {
 		_, err = readKey(c)
+	}
+	if err == nil {
+		_, err = readServices(c)
 	}
 	if err != nil {
 		return err
@@ -87,6 +91,11 @@ func (f *first) write() error {
 		return fmt.Errorf("the configuration cannot be written: %w", err)
 	}
 	return nil
+}
+
+// readServices reads the registrations of application services.
+func readServices(c *config.Config) (*appservice.Registrations, error) {
+	return appservice.Load(c.Appservices, c.ServerName)
 }
 
 // readKey reads the signing key; nil if there is none yet.

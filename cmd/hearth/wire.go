@@ -69,7 +69,7 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		RegistrationMode: c.Registration.Mode, SharedSecret: c.Registration.SharedSecret,
 		MinPasswordLength: c.Registration.MinPasswordLength, PublicBaseURL: a.publicURL(),
 		AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
-		MaxUpload: int64(c.Media.MaxUpload), Previews: previews,
+		MaxUpload: int64(c.Media.MaxUpload), Appservices: a.services, Previews: previews,
 	})
 	if err != nil {
 		return nil, err

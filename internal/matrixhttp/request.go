@@ -22,6 +22,8 @@ const bodyTimeout = 30 * time.Second
 type Identity struct {
 	UserID, DeviceID string
 	Admin, Guest     bool
+	// Service is the id of the application service that asks on behalf of the user.
+	Service string
 	// Server is set on federation requests.
 	Server string
 }
