@@ -70,7 +70,9 @@ func serve(t testing.TB, b *bus.Bus, o *model.Owners) {
 		bus.Handle(b, roomapi.InviteState, o.InviteState),
 		bus.Handle(b, roomapi.Receipts, o.Receipts),
 		bus.Handle(b, roomapi.Memberships, o.Memberships),
+		bus.Handle(b, roomapi.Messages, o.Messages),
 		bus.Handle(b, userapi.ChangedAccountData, o.AccountData),
+		bus.Handle(b, userapi.GetAccountData, o.AccountDataOf),
 		bus.HandleStream(b, roomapi.StateStream, func(ctx context.Context, req *roomapi.StateRequest, send func([]byte) error) error {
 			w := roomapi.NewFrameWriter(send)
 			if err := o.State(ctx, req, w.State); err != nil {

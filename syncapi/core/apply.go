@@ -53,7 +53,10 @@ func (e *Engine) ApplyTyping(t *roomapi.Typing) {
 		c := r.recent
 		if c.typing == nil || c.typing.Serial < t.Serial {
 			c.typing = t
-			e.wakeRoom(r)
+			for u, m := range r.joined {
+				u.typingCame(m, t.Serial)
+				e.wake(u)
+			}
 		}
 	}
 	e.shrink()
@@ -82,12 +85,6 @@ func (e *Engine) wake(u *User) {
 	}
 }
 
-func (e *Engine) wakeRoom(r *room) {
-	for u := range r.joined {
-		e.wake(u)
-	}
-}
-
 func (e *Engine) applyRoom(pos int64, entry *roomapi.Entry) {
 	switch entry.Kind {
 	case roomapi.KindEvent:
@@ -112,16 +109,29 @@ func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
 		e.replaceEvent(r.recent, entry.Redacted)
 	}
 	e.addEvent(r.recent, pos, ev)
-	if ev.Type == "m.room.member" && ev.StateKey != nil {
-		e.applyMember(pos, r, ev)
+	r.eventBound = max(r.eventBound, pos)
+	if Bumps(ev.Type) {
+		r.bump = pos
 	}
-	e.wakeRoom(r)
+	if ev.StateKey != nil {
+		if isFact(ev.Type) {
+			r.facts, r.factsPos = nil, pos
+		}
+		if ev.Type == memberType {
+			e.applyMember(pos, r, ev)
+		}
+	}
+	for u, m := range r.joined {
+		u.eventCame(m, pos)
+		e.wake(u)
+	}
 }
 
 func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event) {
 	c, user := r.recent, *ev.StateKey
 	c.lastMember = pos
-	if ev.Membership != membershipIn(ev.PrevContent) {
+	before := membershipIn(ev.PrevContent)
+	if ev.Membership != before {
 		c.lastCounts = pos
 	}
 	e.renewMember(c, user, ev)
@@ -131,20 +141,38 @@ func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event) {
 		return
 	}
 	m := u.rooms[r.id]
-	// What was before is known, unless the row of the room may still come.
-	e.setMember(u, r.id, now, pos, !u.partial || m != nil && m.now != None)
+	e.setMember(u, r.id, memberEvent{
+		now: now, pos: pos, sender: ev.Sender, ousted: ousted(m, ev, before),
+		// What was before is known, unless the row of the room may still come.
+		exact: !u.partial || m != nil && m.now != None,
+	})
 	e.wake(u)
+}
+
+// ousted says whether a user whose member event is ev, and before was what before
+// says, was put out of the room.
+func ousted(m *member, ev *roomapi.Event, before string) Tri {
+	out := membershipOf(ev.Membership)
+	switch {
+	case ev.Sender == *ev.StateKey || out != Leave && out != Ban:
+		return No
+	case before == "join":
+		return Yes
+	case m != nil && (m.now == Leave || m.now == Ban): // and is still outside
+		return m.ousted
+	}
+	return No
 }
 
 func (e *Engine) applyReceipt(pos int64, entry *roomapi.Entry) {
 	r := e.touch(entry.RoomID)
 	e.addReceipt(r.recent, pos, entry.Receipt)
-	if entry.Receipt.Kind != PrivateReceipt {
-		e.wakeRoom(r)
-		return
-	}
-	if u := e.users[entry.Receipt.UserID]; u != nil {
-		e.wake(u)
+	r.receiptBound = max(r.receiptBound, pos)
+	for u, m := range r.joined {
+		if entry.Receipt.Kind != PrivateReceipt || entry.Receipt.UserID == u.ID {
+			u.receiptCame(m, pos)
+			e.wake(u)
+		}
 	}
 }
 
@@ -156,6 +184,7 @@ func (e *Engine) applyAccountData(pos int64, entry *userapi.Entry) {
 	data := *entry.Data
 	data.Pos = pos
 	u.accountLast = pos
+	u.learn(&data)
 	if len(data.Content) > maxAccountPiece {
 		u.account, u.accountFrom = nil, pos
 	} else {
@@ -170,6 +199,8 @@ func (e *Engine) applyAccountData(pos int64, entry *userapi.Entry) {
 
 // PrivateReceipt is the kind of receipts that only their owner sees.
 const PrivateReceipt = "m.read.private"
+
+const memberType = "m.room.member"
 
 // membershipIn returns content.membership, "" if there is none.
 func membershipIn(content json.RawMessage) string {

@@ -33,7 +33,8 @@ type Query struct {
 type Change struct {
 	RoomID     string
 	Membership Membership
-	MemberPos  int64 // of the member event
+	MemberPos  int64  // of the member event
+	By         string // who invited the user
 	Forgotten  bool
 
 	// Newly says whether a joined room was joined after Since.
@@ -60,23 +61,52 @@ type Result struct {
 	// Account is the account data that changed after Since, if AccountCovered.
 	Account        []userapi.AccountData
 	AccountCovered bool
+	// Settings are the user's at Now.
+	Settings *Settings
 }
 
-// Changes finds what happened in the rooms of u after q.Since. It looks at a few
-// numbers for each room of the user and asks nobody. The cursors must have reached
+// Changes finds what happened in the rooms of u after q.Since, the latest first. It
+// looks at a few numbers for each room in which something happened, or for each room
+// of the user if q asks for more, and asks nobody. The cursors must have reached
 // Since and u.Loaded().
 func (e *Engine) Changes(u *User, q Query) Result {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	res := Result{Now: viewapi.Token{Room: e.roomPos, User: e.userPos, Typing: max(q.Since.Typing, e.typing)}}
-	for _, m := range u.list {
+	res := Result{Now: e.token(&q.Since), Settings: u.settings}
+	if q.Initial || q.All || q.Left {
+		e.consider(&res, &q, u.events.list, nil)
+	} else {
+		e.consider(&res, &q, u.events.after(q.Since.Room), nil)
+		e.consider(&res, &q, u.receipts.after(q.Since.Room), func(m *member) bool { return m.eventAt > q.Since.Room })
+		e.consider(&res, &q, u.typing.after(q.Since.Typing), func(m *member) bool {
+			return m.eventAt > q.Since.Room || m.receiptAt > q.Since.Room
+		})
+	}
+	res.Account, res.AccountCovered = u.accountAfter(&q)
+	return res
+}
+
+// token is the place up to which everything was applied.
+func (e *Engine) token(since *viewapi.Token) viewapi.Token {
+	return viewapi.Token{Room: e.roomPos, User: e.userPos, Typing: max(since.Typing, e.typing)}
+}
+
+// consider adds the changes of memberships, the last one first, but not of those
+// that were considered already.
+func (e *Engine) consider(res *Result, q *Query, list []placedMember, done func(*member) bool) {
+	for i := len(list) - 1; i >= 0; i-- {
+		m := list[i].m
+		if m.now == None || done != nil && done(m) {
+			continue
+		}
 		c := Change{RoomID: m.id, Membership: m.now, MemberPos: m.pos}
+		if m.now == Invite {
+			c.By = m.by
+		}
 		var tell bool
 		switch m.now {
-		case None:
-			continue
 		case Join:
-			tell = e.joinedChange(m, &q, &c)
+			tell = e.joinedChange(m, q, &c)
 		case Invite, Knock:
 			tell = q.Initial || q.All || m.pos > q.Since.Room
 		default:
@@ -87,8 +117,6 @@ func (e *Engine) Changes(u *User, q Query) Result {
 			res.Rooms = append(res.Rooms, c)
 		}
 	}
-	res.Account, res.AccountCovered = u.accountAfter(&q)
-	return res
 }
 
 func (e *Engine) joinedChange(m *member, q *Query, c *Change) (tell bool) {

@@ -17,9 +17,13 @@ const loadTime = 30 * time.Second
 func (e *Engine) load(u *User) {
 	ctx, cancel := context.WithTimeout(e.ctx, loadTime)
 	defer cancel()
-	err := e.loadPages(ctx, u)
+	err := e.loadSettings(ctx, u)
+	if err == nil {
+		err = e.loadPages(ctx, u)
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	e.arrange(u)
 	u.partial = false
 	if err != nil {
 		u.err = merr.From(err)
@@ -58,7 +62,14 @@ func (e *Engine) addPage(u *User, page *roomapi.MembershipsResponse) {
 		u.loaded = max(u.loaded, row.Pos)
 		// A row says when the member event came, not when the user joined: it may be
 		// a change of profile. So the beginning of the joined time is not exact.
-		e.setMember(u, row.RoomID, now, row.Pos, false)
+		ousted := No
+		if row.Sender != u.ID {
+			ousted = Unknown
+		}
+		e.setMember(u, row.RoomID, memberEvent{now: now, pos: row.Pos, sender: row.Sender, ousted: ousted})
+		if m := u.rooms[row.RoomID]; m.room != nil && row.LastEvent > 0 {
+			m.room.limit(page.Pos, row)
+		}
 		if row.Forgotten { // at a position between this member event and the next
 			e.forget(u, row.RoomID, row.Pos+1)
 		}

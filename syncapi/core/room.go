@@ -13,9 +13,37 @@ import (
 
 // room is a room in which something happened lately or in which a loaded user is.
 type room struct {
-	id     string             // fixed
-	joined map[*User]struct{} // loaded users who have joined
-	recent *recent            // nil: nothing happened after Engine.floor
+	id     string            // fixed
+	joined map[*User]*member // loaded users who have joined
+	recent *recent           // nil: nothing happened after Engine.floor
+	// The last event and receipt are at these positions or earlier.
+	eventBound, receiptBound int64
+	// bump is the position of the last event that counts as activity; 0: not known.
+	bump int64
+	// facts are what filters of rooms look at, nil if not known; they hold since factsPos.
+	facts    *Facts
+	factsPos int64
+}
+
+func (e *Engine) newRoom(id string) *room {
+	r := &room{id: id, eventBound: e.floor, receiptBound: e.floor, factsPos: e.floor}
+	e.rooms[id] = r
+	return r
+}
+
+// limit takes the bounds from a row that was true at pos, unless an entry after pos
+// may have been missed.
+func (r *room) limit(pos int64, row *roomapi.Membership) {
+	event, receipt := row.LastEvent, row.LastReceipt
+	if c := r.recent; c != nil {
+		if c.known > pos {
+			return
+		}
+		event, receipt = max(event, c.lastEvent), max(receipt, c.lastReceipt)
+	} else if r.eventBound > pos || r.receiptBound > pos {
+		return
+	}
+	r.eventBound, r.receiptBound = event, receipt
 }
 
 // recent is what is kept of a room in which something happened after the floor.
@@ -54,11 +82,12 @@ func eventBytes(e *roomapi.Event) int {
 func (e *Engine) touch(id string) *room {
 	r := e.rooms[id]
 	if r == nil {
-		r = &room{id: id}
-		e.rooms[id] = r
+		r = e.newRoom(id)
 	}
 	if r.recent == nil {
-		r.recent = &recent{known: e.floor, eventsFrom: e.floor, receiptsFrom: e.floor, bytes: recentBytes}
+		// Nothing happened between the last entry of a kind and now.
+		events, receipts := min(e.floor, r.eventBound), min(e.floor, r.receiptBound)
+		r.recent = &recent{known: events, eventsFrom: events, receiptsFrom: receipts, bytes: recentBytes}
 		r.recent.at = e.order.PushBack(r)
 		e.bytes += recentBytes
 	} else {
@@ -172,13 +201,13 @@ func (e *Engine) release(r *room) {
 
 // eventsAfter returns the events after from; covered says that these are all.
 func (e *Engine) eventsAfter(r *room, from int64) (events []*roomapi.Event, covered bool) {
-	if r == nil || r.recent == nil {
-		return nil, from >= e.floor
-	}
-	c := r.recent
-	if from >= c.known && c.lastEvent <= from {
+	if from >= e.eventBound(r) {
 		return nil, true
 	}
+	if r == nil || r.recent == nil {
+		return nil, false
+	}
+	c := r.recent
 	if from < c.eventsFrom {
 		return nil, false
 	}
@@ -191,13 +220,17 @@ func (e *Engine) eventsAfter(r *room, from int64) (events []*roomapi.Event, cove
 
 // receiptsAfter returns the receipts after from; covered says that these are all.
 func (e *Engine) receiptsAfter(r *room, from int64) (receipts []*roomapi.Receipt, covered bool) {
-	if r == nil || r.recent == nil {
-		return nil, from >= e.floor
+	bound := e.floor
+	if r != nil {
+		bound = r.receiptBound
 	}
-	c := r.recent
-	if from >= c.known && c.lastReceipt <= from {
+	if from >= bound {
 		return nil, true
 	}
+	if r == nil || r.recent == nil {
+		return nil, false
+	}
+	c := r.recent
 	if from < c.receiptsFrom {
 		return nil, false
 	}
@@ -205,9 +238,20 @@ func (e *Engine) receiptsAfter(r *room, from int64) (receipts []*roomapi.Receipt
 	return slices.Clone(c.receipts[i:]), true
 }
 
+// eventBound is a position after which the room has no event.
+func (e *Engine) eventBound(r *room) int64 {
+	if r == nil {
+		return e.floor
+	}
+	return r.eventBound
+}
+
 // countsAfter says whether the numbers of members changed after from.
 func (e *Engine) countsAfter(r *room, from int64) Tri {
-	known := e.floor
+	known := e.eventBound(r)
+	if from >= known {
+		return No
+	}
 	if r != nil && r.recent != nil {
 		if r.recent.lastCounts > from {
 			return Yes

@@ -21,6 +21,8 @@ type Source interface {
 	Receipts(ctx context.Context, req *roomapi.ReceiptsRequest) (*roomapi.ReceiptsResponse, error)
 	Memberships(ctx context.Context, req *roomapi.MembershipsRequest) (*roomapi.MembershipsResponse, error)
 	AccountData(ctx context.Context, req *userapi.ChangedAccountDataRequest) (*userapi.ChangedAccountDataResponse, error)
+	AccountDataOf(ctx context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error)
+	Messages(ctx context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error)
 	// Heads returns the owners' head positions.
 	Heads(ctx context.Context) (rooms, users int64, err error)
 }
@@ -65,6 +67,16 @@ func (o Owners) Memberships(ctx context.Context, req *roomapi.MembershipsRequest
 // AccountData reads a page of changed account data.
 func (o Owners) AccountData(ctx context.Context, req *userapi.ChangedAccountDataRequest) (*userapi.ChangedAccountDataResponse, error) {
 	return ask(ctx, o.Bus, userapi.ChangedAccountData, req)
+}
+
+// AccountDataOf reads one piece of account data.
+func (o Owners) AccountDataOf(ctx context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error) {
+	return ask(ctx, o.Bus, userapi.GetAccountData, req)
+}
+
+// Messages reads a page of a timeline.
+func (o Owners) Messages(ctx context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error) {
+	return ask(ctx, o.Bus, roomapi.Messages, req)
 }
 
 // Heads asks both owners.

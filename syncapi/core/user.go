@@ -28,7 +28,14 @@ type User struct {
 	dirty   bool          // is in Engine.dirty
 	partial bool          // not all memberships are loaded yet
 	rooms   map[string]*member
-	list    []*member // the same, for a fast walk
+	// The same, by the last event, the last receipt and the last change of typing.
+	// events has all of them once the user is loaded.
+	events, receipts, typing order
+
+	settings  *Settings         // never nil
+	tags      map[string]tagged // by room; nil: not in use
+	tagsReady bool              // tags has all
+	tagsPos   int64             // position of the last change of tags
 
 	account     []userapi.AccountData // latest changes, oldest first
 	accountFrom int64                 // account has all after it
@@ -74,6 +81,15 @@ type member struct {
 	// at since if exact, else at since or before.
 	since int64
 	exact bool
+	// by is the sender of the member event of an invite.
+	by string
+	// ousted says whether the user was in the room and was put out of it.
+	ousted Tri
+	facts  *Facts // of an invite or a knock, nil: not known
+
+	// places in the orders of the user
+	eventAt, receiptAt, typingAt int64
+
 	// forgot is the position at which the user forgot the room; it holds while pos is less.
 	forgot int64
 }
@@ -87,7 +103,7 @@ const maxAccount = 16
 // userWeight is what a view weighs besides its memberships.
 const userWeight = 8
 
-func (u *User) weight() int { return userWeight + len(u.list) }
+func (u *User) weight() int { return userWeight + len(u.rooms) }
 
 // Acquire returns the view of a user at the present cursor or later, loading it if
 // need be; Release gives it back. 429 if the user has too many syncs in progress.
@@ -121,7 +137,7 @@ func (e *Engine) hold(userID string) (*User, error) {
 	}
 	u := e.users[userID]
 	if u == nil {
-		u = &User{ID: userID, ready: make(chan struct{}), rooms: map[string]*member{}, partial: true, accountFrom: e.userPos}
+		u = &User{ID: userID, ready: make(chan struct{}), rooms: map[string]*member{}, partial: true, accountFrom: e.userPos, settings: &Settings{}}
 		e.users[userID] = u
 		e.memberships += u.weight()
 		e.work.Go(func() { e.load(u) })
@@ -171,7 +187,7 @@ func (e *Engine) drop(u *User) {
 		e.idle.Remove(u.at)
 		u.at = nil
 	}
-	for _, m := range u.list {
+	for _, m := range u.rooms {
 		e.unlink(u, m)
 	}
 }
@@ -183,13 +199,12 @@ func (e *Engine) link(u *User, m *member) {
 	}
 	r := e.rooms[m.id]
 	if r == nil {
-		r = &room{id: m.id}
-		e.rooms[m.id] = r
+		r = e.newRoom(m.id)
 	}
 	if r.joined == nil {
-		r.joined = map[*User]struct{}{}
+		r.joined = map[*User]*member{}
 	}
-	r.joined[u] = struct{}{}
+	r.joined[u] = m
 	m.room = r
 }
 
@@ -209,28 +224,41 @@ func (e *Engine) member(u *User, roomID string) *member {
 	if m == nil {
 		m = &member{id: roomID}
 		u.rooms[roomID] = m
-		u.list = append(u.list, m)
 		e.memberships++
 	}
 	return m
 }
 
-// setMember notes a member event at pos. Those that come late, from a row that was
-// read earlier, change nothing.
-func (e *Engine) setMember(u *User, roomID string, now Membership, pos int64, exact bool) {
+// memberEvent is what is known of a member event.
+type memberEvent struct {
+	now    Membership
+	pos    int64
+	exact  bool // what was before is known
+	sender string
+	ousted Tri
+}
+
+// setMember notes a member event. Those that come late, from a row that was read
+// earlier, change nothing.
+func (e *Engine) setMember(u *User, roomID string, ev memberEvent) {
 	m := e.member(u, roomID)
-	if pos <= m.pos && m.now != None {
+	if ev.pos <= m.pos && m.now != None {
 		return
 	}
-	if now == Join && m.now != Join {
-		m.since, m.exact = pos, exact
+	if ev.now == Join && m.now != Join {
+		m.since, m.exact = ev.pos, ev.exact
 	}
-	m.now, m.pos = now, pos
-	if now == Join {
+	m.now, m.pos, m.facts, m.by = ev.now, ev.pos, nil, ""
+	if ev.now == Invite {
+		m.by = ev.sender
+	}
+	m.ousted = ev.ousted
+	if ev.now == Join {
 		e.link(u, m)
 	} else {
 		e.unlink(u, m)
 	}
+	u.eventCame(m, ev.pos)
 }
 
 // forget notes that u forgot a room.

@@ -5,6 +5,7 @@ import (
 
 	"hearth/clientapi/userapi"
 	"hearth/syncapi/core"
+	"hearth/syncapi/internal/render"
 )
 
 // readAccountData sets r.data, from the owner if memory has not all.
@@ -26,21 +27,10 @@ func (r *round) readAccountData(ctx context.Context, res *core.Result) error {
 
 // accountAfter reads the account data that changed after a position, up to now.
 func (r *round) accountAfter(ctx context.Context, after int64) (map[string][]userapi.AccountData, error) {
-	data := map[string][]userapi.AccountData{}
-	for after < r.now.User {
-		page, err := r.s.engine.Source().AccountData(ctx, &userapi.ChangedAccountDataRequest{
-			UserID: r.req.UserID, After: after, UpTo: r.now.User,
-		})
-		if err != nil {
-			return nil, err
-		}
-		data = byRoom(data, page.Data)
-		if !page.More || len(page.Data) == 0 {
-			break
-		}
-		after = page.Data[len(page.Data)-1].Pos
-	}
-	return data, nil
+	list, err := core.ReadAccountData(ctx, r.s.engine.Source(), userapi.ChangedAccountDataRequest{
+		UserID: r.req.UserID, After: after, UpTo: r.now.User,
+	})
+	return byRoom(map[string][]userapi.AccountData{}, list), err
 }
 
 func byRoom(m map[string][]userapi.AccountData, list []userapi.AccountData) map[string][]userapi.AccountData {
@@ -71,8 +61,8 @@ func (r *round) appendAccountData(dst []byte, list []userapi.AccountData, f *eve
 		if !f.hasType(d.Type) || !f.hasSender(r.req.UserID) {
 			continue
 		}
-		dst = append(comma(dst), `{"type":`...)
-		dst = appendString(dst, d.Type)
+		dst = append(render.Comma(dst), `{"type":`...)
+		dst = render.String(dst, d.Type)
 		dst = append(dst, `,"content":`...)
 		dst = append(dst, d.Content...)
 		dst = append(dst, '}')

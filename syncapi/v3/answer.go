@@ -1,8 +1,7 @@
 package v3
 
 import (
-	"encoding/json"
-
+	"hearth/syncapi/internal/render"
 	"hearth/syncapi/viewapi"
 )
 
@@ -34,7 +33,7 @@ func (a *answer) begin() {
 	}
 	a.begun = true
 	a.buf = append(a.buf, `{"next_batch":`...)
-	a.buf = appendString(a.buf, a.now.String())
+	a.buf = render.String(a.buf, a.now.String())
 }
 
 // events writes a top-level section with events; list holds them with commas between.
@@ -44,7 +43,7 @@ func (a *answer) events(name string, list []byte) error {
 	}
 	a.begin()
 	a.buf = append(a.buf, ',')
-	a.buf = append(appendString(a.buf, name), `:{"events":[`...)
+	a.buf = append(render.String(a.buf, name), `:{"events":[`...)
 	a.buf = append(a.buf, list...)
 	a.buf = append(a.buf, `]}`...)
 	return a.flush(chunkSize)
@@ -68,14 +67,14 @@ func (a *answer) room(section, roomID string, body []byte) error {
 	default:
 		a.buf = append(a.buf, ',')
 	}
-	a.buf = append(appendString(a.buf, roomID), ':')
+	a.buf = append(render.String(a.buf, roomID), ':')
 	a.buf = append(a.buf, body...)
 	return a.flush(chunkSize)
 }
 
 func (a *answer) open(section string) {
 	a.section = section
-	a.buf = append(appendString(a.buf, section), `:{`...)
+	a.buf = append(render.String(a.buf, section), `:{`...)
 }
 
 // finish ends the body and sends what is left.
@@ -95,59 +94,4 @@ func (a *answer) flush(above int) error {
 	err := a.send(a.buf)
 	a.buf = a.buf[:0]
 	return err
-}
-
-// object writes the members of a JSON object.
-type object struct {
-	buf   []byte
-	start int
-}
-
-// open begins an object at the end of buf.
-func open(buf []byte) object {
-	return object{buf: append(buf, '{'), start: len(buf) + 1}
-}
-
-func (o *object) empty() bool { return len(o.buf) == o.start }
-
-func (o *object) key(name string) {
-	if !o.empty() {
-		o.buf = append(o.buf, ',')
-	}
-	o.buf = append(appendString(o.buf, name), ':')
-}
-
-// events writes a member with a list of events, which list appends with commas
-// between; without events nothing, unless always.
-func (o *object) events(name string, always bool, list func(dst []byte) []byte) {
-	before := len(o.buf)
-	o.key(name)
-	o.buf = append(o.buf, `{"events":[`...)
-	n := len(o.buf)
-	o.buf = list(o.buf)
-	if len(o.buf) == n && !always {
-		o.buf = o.buf[:before]
-		return
-	}
-	o.buf = append(o.buf, `]}`...)
-}
-
-// comma appends what must stand before the next element or member.
-func comma(dst []byte) []byte {
-	if n := len(dst); n == 0 || dst[n-1] == '[' || dst[n-1] == '{' {
-		return dst
-	}
-	return append(dst, ',')
-}
-
-func appendString(dst []byte, s string) []byte {
-	for i := 0; i < len(s); i++ {
-		if c := s[i]; c < 0x20 || c == '"' || c == '\\' || c >= 0x7f {
-			quoted, _ := json.Marshal(s) // a string always marshals
-			return append(dst, quoted...)
-		}
-	}
-	dst = append(dst, '"')
-	dst = append(dst, s...)
-	return append(dst, '"')
 }

@@ -81,6 +81,9 @@ func (f *fixed) serve(b *bus.Bus) error {
 		bus.Handle(b, userapi.ChangedAccountData, func(context.Context, *userapi.ChangedAccountDataRequest) (*userapi.ChangedAccountDataResponse, error) {
 			return &userapi.ChangedAccountDataResponse{}, nil
 		}),
+		bus.Handle(b, userapi.GetAccountData, func(context.Context, *userapi.AccountDataRequest) (*userapi.AccountData, error) {
+			return nil, merr.NotFound("no")
+		}),
 		bus.Handle(b, roomapi.Memberships, func(_ context.Context, req *roomapi.MembershipsRequest) (*roomapi.MembershipsResponse, error) {
 			resp := &roomapi.MembershipsResponse{Pos: f.head}
 			for i := range f.rooms {

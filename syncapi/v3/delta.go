@@ -44,8 +44,8 @@ func (r *round) delta(ctx context.Context, c *core.Change) (*delta, error) {
 			return r.whole(ctx, c)
 		}
 	}
-	d := fromWindow(w)
-	d.told = len(w.Timeline) > 0 || w.Limited
+	d := r.fromWindow(w)
+	d.told = len(d.timeline) > 0 || w.Limited
 	if c.Counts != core.No {
 		d.summary = &w.WindowInfo
 	}
@@ -66,10 +66,11 @@ func (r *round) fromMemory(c *core.Change) *delta {
 	}
 	f := &r.filter.Room.Timeline
 	d := &delta{told: true, membership: "join"}
+	events := r.settings.Unignored(c.Events)
 	if f.all() && f.has(c.RoomID) {
-		d.timeline = c.Events
+		d.timeline = events
 	} else {
-		for _, e := range c.Events {
+		for _, e := range events {
 			switch {
 			case f.has(c.RoomID) && f.event(e):
 				d.timeline = append(d.timeline, e)
@@ -116,7 +117,7 @@ func (r *round) whole(ctx context.Context, c *core.Change) (*delta, error) {
 	if err != nil || w == nil {
 		return nil, err
 	}
-	d := fromWindow(w)
+	d := r.fromWindow(w)
 	d.whole, d.told, d.summary = true, true, &w.WindowInfo
 	if err := r.addHidden(ctx, c, d, roomapi.WindowRequest{Lazy: r.lazy()}); err != nil {
 		return nil, err
@@ -184,6 +185,7 @@ func (r *round) addChangedMembers(ctx context.Context, c *core.Change, d *delta)
 // joined then. Without From it is not cut at what the client knows.
 func (r *round) window(ctx context.Context, c *core.Change, req roomapi.WindowRequest) (*roomapi.Window, error) {
 	req.RoomID, req.UserID, req.To = c.RoomID, r.req.UserID, r.now.Room
+	req.Ignored = r.settings.IgnoredList
 	req.Limit, req.Filter, req.StateAfter = r.filter.limit(), r.filter.timeline(), req.StateAfter || r.req.UseStateAfter
 	if !r.filter.Room.Timeline.has(c.RoomID) {
 		req.Limit = 0
@@ -196,8 +198,8 @@ func (r *round) window(ctx context.Context, c *core.Change, req roomapi.WindowRe
 	return w, err
 }
 
-func fromWindow(w *roomapi.Window) *delta {
-	return &delta{timeline: w.Timeline, limited: w.Limited, prev: w.PrevBatch, state: w.State}
+func (r *round) fromWindow(w *roomapi.Window) *delta {
+	return &delta{timeline: r.settings.Unignored(w.Timeline), limited: w.Limited, prev: w.PrevBatch, state: w.State}
 }
 
 // summarize adds the summary to a delta from memory if the numbers changed.

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"hearth/syncapi/internal/render"
 )
 
 // fieldTree is the set of properties that event_fields selects. A node without
@@ -89,7 +91,7 @@ func (t *fieldTree) appendPicked(dst []byte, raw []byte) []byte {
 		if len(dst) > start {
 			dst = append(dst, ',')
 		}
-		dst = append(appendString(dst, key), ':')
+		dst = append(render.String(dst, key), ':')
 		if child.children == nil {
 			dst = append(dst, value...)
 		} else {

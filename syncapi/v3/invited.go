@@ -10,6 +10,7 @@ import (
 	"hearth/internal/merr"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
+	"hearth/syncapi/internal/render"
 )
 
 // invited renders a room of rooms.invite or rooms.knock: its stripped state. If the
@@ -29,11 +30,11 @@ func (r *round) invited(ctx context.Context, c *core.Change, dst []byte) ([]byte
 	if c.Membership == core.Knock {
 		name = "knock_state"
 	}
-	o := open(dst)
-	o.key(name)
-	o.buf = append(o.buf, `{"events":`...)
-	o.buf = append(o.buf, array(events)...)
-	return append(o.buf, `}}`...), nil
+	o := render.Open(dst)
+	o.Key(name)
+	o.Buf = append(o.Buf, `{"events":`...)
+	o.Buf = append(o.Buf, array(events)...)
+	return append(o.Buf, `}}`...), nil
 }
 
 // array returns raw if it is a JSON array, else an empty one: other servers take

@@ -6,6 +6,7 @@ import (
 
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
+	"hearth/syncapi/internal/render"
 )
 
 // joined renders a room of rooms.join. Sections without content are left out, a
@@ -19,12 +20,12 @@ func (r *round) joined(ctx context.Context, c *core.Change, dst []byte) ([]byte,
 	if err := r.addMembers(c, d, current); err != nil {
 		return dst, err
 	}
-	o := open(dst)
+	o := render.Open(dst)
 	if d.summary != nil {
 		appendSummary(&o, d.summary)
 	}
 	something := r.appendEvents(&o, c, d) || d.summary != nil
-	before := len(o.buf)
+	before := len(o.Buf)
 	if err := r.appendEphemeral(ctx, &o, c, d.whole); err != nil {
 		return dst, err
 	}
@@ -33,18 +34,18 @@ func (r *round) joined(ctx context.Context, c *core.Change, dst []byte) ([]byte,
 		return dst, err
 	}
 	if f := &r.filter.Room.AccountData; f.has(c.RoomID) {
-		o.events("account_data", false, func(dst []byte) []byte { return r.appendAccountData(dst, data, &f.eventFilter) })
+		o.Events("account_data", false, func(dst []byte) []byte { return r.appendAccountData(dst, data, &f.eventFilter) })
 	}
-	if !something && len(o.buf) == before {
+	if !something && len(o.Buf) == before {
 		return dst, nil
 	}
-	return append(o.buf, '}'), nil
+	return append(o.Buf, '}'), nil
 }
 
 // appendEvents appends state and timeline and reports whether they have content.
 // An empty state_after is written too: it tells the client not to take state from
 // the timeline.
-func (r *round) appendEvents(o *object, c *core.Change, d *delta) (something bool) {
+func (r *round) appendEvents(o *render.Object, c *core.Change, d *delta) (something bool) {
 	state := d.state
 	if f := &r.filter.Room.State; !f.has(c.RoomID) {
 		state = nil
@@ -61,24 +62,24 @@ func (r *round) appendEvents(o *object, c *core.Change, d *delta) (something boo
 	if r.req.UseStateAfter {
 		name = "state_after"
 	}
-	o.events(name, r.req.UseStateAfter, func(dst []byte) []byte { return r.appendList(dst, state, write) })
+	o.Events(name, r.req.UseStateAfter, func(dst []byte) []byte { return r.appendList(dst, state, write) })
 	r.markMembers(c, state, d.timeline)
 	if !d.told || !d.whole && !r.filter.Room.Timeline.has(c.RoomID) {
 		return len(state) > 0
 	}
 	write.Membership = d.membership
-	o.key("timeline")
-	t := open(o.buf)
-	t.key("events")
-	t.buf = append(t.buf, '[')
-	t.buf = append(r.appendList(t.buf, d.timeline, write), ']')
-	t.key("limited")
-	t.buf = strconv.AppendBool(t.buf, d.limited)
+	o.Key("timeline")
+	t := render.Open(o.Buf)
+	t.Key("events")
+	t.Buf = append(t.Buf, '[')
+	t.Buf = append(r.appendList(t.Buf, d.timeline, write), ']')
+	t.Key("limited")
+	t.Buf = strconv.AppendBool(t.Buf, d.limited)
 	if !d.prev.IsZero() {
-		t.key("prev_batch")
-		t.buf = appendString(t.buf, prevBatch(d.prev))
+		t.Key("prev_batch")
+		t.Buf = render.String(t.Buf, prevBatch(d.prev))
 	}
-	o.buf = append(t.buf, '}')
+	o.Buf = append(t.Buf, '}')
 	return true
 }
 
@@ -88,7 +89,7 @@ func prevBatch(p roomapi.Point) string { return roomapi.TimelineToken(p.Ord) }
 // appendList appends events with commas between.
 func (r *round) appendList(dst []byte, events []*roomapi.Event, write roomapi.Render) []byte {
 	for _, e := range events {
-		dst = comma(dst)
+		dst = render.Comma(dst)
 		if r.filter.fields == nil {
 			dst = e.AppendJSON(dst, write)
 			continue
@@ -99,26 +100,26 @@ func (r *round) appendList(dst []byte, events []*roomapi.Event, write roomapi.Re
 }
 
 // appendSummary appends the room summary.
-func appendSummary(o *object, s *roomapi.WindowInfo) {
-	o.key("summary")
-	sum := open(o.buf)
+func appendSummary(o *render.Object, s *roomapi.WindowInfo) {
+	o.Key("summary")
+	sum := render.Open(o.Buf)
 	if len(s.Heroes) > 0 {
-		sum.key("m.heroes")
-		sum.buf = append(sum.buf, '[')
+		sum.Key("m.heroes")
+		sum.Buf = append(sum.Buf, '[')
 		for _, id := range s.Heroes {
-			sum.buf = appendString(comma(sum.buf), id)
+			sum.Buf = render.String(render.Comma(sum.Buf), id)
 		}
-		sum.buf = append(sum.buf, ']')
+		sum.Buf = append(sum.Buf, ']')
 	}
-	sum.key("m.joined_member_count")
-	sum.buf = strconv.AppendInt(sum.buf, int64(s.Joined), 10)
-	sum.key("m.invited_member_count")
-	sum.buf = strconv.AppendInt(sum.buf, int64(s.Invited), 10)
-	o.buf = append(sum.buf, '}')
+	sum.Key("m.joined_member_count")
+	sum.Buf = strconv.AppendInt(sum.Buf, int64(s.Joined), 10)
+	sum.Key("m.invited_member_count")
+	sum.Buf = strconv.AppendInt(sum.Buf, int64(s.Invited), 10)
+	o.Buf = append(sum.Buf, '}')
 }
 
 // appendEphemeral appends typing and receipts.
-func (r *round) appendEphemeral(ctx context.Context, o *object, c *core.Change, whole bool) error {
+func (r *round) appendEphemeral(ctx context.Context, o *render.Object, c *core.Change, whole bool) error {
 	f := &r.filter.Room.Ephemeral
 	if !f.has(c.RoomID) {
 		return nil
@@ -134,11 +135,11 @@ func (r *round) appendEphemeral(ctx context.Context, o *object, c *core.Change, 
 	if typing != nil && (!f.hasType("m.typing") || !r.newTyping(typing, whole)) {
 		typing = nil
 	}
-	o.events("ephemeral", false, func(dst []byte) []byte {
+	o.Events("ephemeral", false, func(dst []byte) []byte {
 		if typing != nil {
-			dst = appendTyping(dst, typing)
+			dst = render.Typing(dst, typing, r.settings.Ignored)
 		}
-		return appendReceipts(dst, receipts, r.req.UserID)
+		return render.Receipts(dst, receipts, r.req.UserID, r.settings.Ignored)
 	})
 	return nil
 }

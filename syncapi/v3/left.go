@@ -5,6 +5,7 @@ import (
 
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
+	"hearth/syncapi/internal/render"
 )
 
 // left renders a room of rooms.leave: what happened until the user left. The owner
@@ -13,6 +14,7 @@ func (r *round) left(ctx context.Context, c *core.Change, dst []byte) ([]byte, e
 	req := roomapi.WindowRequest{
 		RoomID: c.RoomID, UserID: r.req.UserID, From: r.since.Room, To: r.now.Room,
 		Limit: r.filter.limit(), Filter: r.filter.timeline(), StateAfter: r.req.UseStateAfter, Lazy: r.lazy(),
+		Ignored: r.settings.IgnoredList,
 	}
 	if !r.filter.Room.Timeline.has(c.RoomID) {
 		req.Limit = 0
@@ -26,12 +28,15 @@ func (r *round) left(ctx context.Context, c *core.Change, dst []byte) ([]byte, e
 	d := &delta{told: true}
 	r.s.metrics.window()
 	w, err := r.s.engine.Source().Window(ctx, &req)
+	if r.hidden[c.RoomID] && (refused(err) || err == nil && w.MemberPos <= r.since.Room) {
+		return dst, nil // the client does not take itself to be in the room
+	}
 	switch {
 	case refused(err): // forgotten, or never seen from inside: it is left all the same
 	case err != nil:
 		return dst, err
 	default:
-		d = fromWindow(w)
+		d = r.fromWindow(w)
 		d.told, d.whole = true, req.From == 0
 	}
 	departed := func(id string) (*roomapi.Event, error) {
@@ -46,14 +51,14 @@ func (r *round) left(ctx context.Context, c *core.Change, dst []byte) ([]byte, e
 	if err := r.addMembers(c, d, departed); err != nil {
 		return dst, err
 	}
-	o := open(dst)
+	o := render.Open(dst)
 	r.appendEvents(&o, c, d)
 	data, err := r.roomData(ctx, c.RoomID, false)
 	if err != nil {
 		return dst, err
 	}
 	if f := &r.filter.Room.AccountData; f.has(c.RoomID) {
-		o.events("account_data", false, func(dst []byte) []byte { return r.appendAccountData(dst, data, &f.eventFilter) })
+		o.Events("account_data", false, func(dst []byte) []byte { return r.appendAccountData(dst, data, &f.eventFilter) })
 	}
-	return append(o.buf, '}'), nil
+	return append(o.Buf, '}'), nil
 }

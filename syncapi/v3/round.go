@@ -18,6 +18,9 @@ type round struct {
 	time time.Time                        // of rendering, for ages
 	now  viewapi.Token                    // the next token
 	data map[string][]userapi.AccountData // new account data by room; "": global
+	// settings say whom the user ignores and whether invites are shown.
+	settings *core.Settings
+	hidden   map[string]bool // rooms with an invite that is not shown
 
 	// every holds all account data of rooms, for rooms that are new to the client.
 	every     map[string][]userapi.AccountData
@@ -34,7 +37,7 @@ func (r *round) render(ctx context.Context, a *answer) error {
 		Left: (r.initial || r.full) && r.filter.Room.IncludeLeave,
 		Skip: func(roomID string) bool { return !r.filter.Room.has(roomID) },
 	})
-	r.now, a.now = res.Now, res.Now
+	r.now, a.now, r.settings = res.Now, res.Now, res.Settings
 	if err := r.readAccountData(ctx, &res); err != nil {
 		return err
 	}
@@ -44,7 +47,29 @@ func (r *round) render(ctx context.Context, a *answer) error {
 	if err := a.events("account_data", r.appendAccountData(nil, r.data[""], &r.filter.AccountData)); err != nil {
 		return err
 	}
-	return r.renderRooms(ctx, a, r.withData(res.Rooms))
+	return r.renderRooms(ctx, a, r.withData(r.withoutHidden(res.Rooms)))
+}
+
+// withoutHidden takes away the invites that the user does not want to see ("Ignoring
+// Users", "Invite permission"). What came before such an invite is told: the user may
+// have left the room.
+func (r *round) withoutHidden(rooms []core.Change) []core.Change {
+	kept := rooms[:0]
+	for _, c := range rooms {
+		if c.Membership == core.Invite && r.settings.Hides(c.By) {
+			if r.initial || c.MemberPos <= r.since.Room {
+				continue
+			}
+			c.Membership = core.Leave
+			c.MemberPos--
+			if r.hidden == nil {
+				r.hidden = map[string]bool{}
+			}
+			r.hidden[c.RoomID] = true
+		}
+		kept = append(kept, c)
+	}
+	return kept
 }
 
 // withData adds the joined rooms in which only account data changed.
@@ -95,7 +120,7 @@ func (r *round) renderRooms(ctx context.Context, a *answer, rooms []core.Change)
 		}
 		return r.room(ctx, &rooms[i], dst)
 	}
-	return r.s.buffers.ordered(ctx, len(rooms), parallel, work, func(i int, part []byte) error {
+	return r.s.buffers.Ordered(ctx, len(rooms), parallel, work, func(i int, part []byte) error {
 		return a.room(section(rooms[i].Membership), rooms[i].RoomID, part)
 	})
 }
@@ -111,7 +136,6 @@ func (r *round) room(ctx context.Context, c *core.Change, dst []byte) ([]byte, e
 		return r.joined(ctx, c, dst)
 	case sectionLeave:
 		return r.left(ctx, c, dst)
-	default:
-		return r.invited(ctx, c, dst)
 	}
+	return r.invited(ctx, c, dst)
 }

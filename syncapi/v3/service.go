@@ -21,6 +21,7 @@ import (
 
 	"hearth/internal/merr"
 	"hearth/syncapi/core"
+	"hearth/syncapi/internal/render"
 	"hearth/syncapi/viewapi"
 )
 
@@ -47,7 +48,7 @@ type Service struct {
 	now     func() time.Time
 	sent    *core.Sent
 	metrics *metrics
-	buffers buffers
+	buffers render.Buffers
 	slots   chan struct{} // rooms that are being rendered
 
 	active  atomic.Int64
@@ -159,8 +160,8 @@ func (p *poll) run(ctx context.Context) error {
 func (p *poll) round(ctx context.Context, must bool) (told bool, err error) {
 	start := time.Now()
 	r := round{poll: p, time: p.s.now()}
-	a := answer{send: p.send, buf: p.s.buffers.get()}
-	defer func() { p.s.buffers.put(a.buf) }()
+	a := answer{send: p.send, buf: p.s.buffers.Get()}
+	defer func() { p.s.buffers.Put(a.buf) }()
 	if err := r.render(ctx, &a); err != nil {
 		return false, err
 	}

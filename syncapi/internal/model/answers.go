@@ -185,7 +185,7 @@ func (o *Owners) Receipts(_ context.Context, req *roomapi.ReceiptsRequest) (*roo
 	}
 	resp := &roomapi.ReceiptsResponse{}
 	for _, r := range o.receipts(req.RoomID, req.UserID) {
-		if r.Pos <= req.After || r.Pos > upTo {
+		if r.Pos <= req.After || r.Pos > upTo || req.Own && r.UserID != req.UserID {
 			continue
 		}
 		if len(resp.Receipts) == req.Limit {
@@ -241,7 +241,19 @@ func (o *Owners) Memberships(_ context.Context, req *roomapi.MembershipsRequest)
 			resp.More = true
 			break
 		}
-		resp.Rooms = append(resp.Rooms, roomapi.Membership{RoomID: room, Membership: m, Pos: pos, Forgotten: forgot[room] > pos})
+		row := roomapi.Membership{RoomID: room, Membership: m, Pos: pos, Forgotten: forgot[room] > pos}
+		row.Sender = o.last(room, "m.room.member", req.UserID, head).Sender
+		if m == "join" {
+			for _, p := range o.rooms {
+				if p.Entry.RoomID == room && p.Entry.Event != nil {
+					row.LastEvent = p.Pos
+				}
+				if p.Entry.RoomID == room && p.Entry.Receipt != nil {
+					row.LastReceipt = p.Pos
+				}
+			}
+		}
+		resp.Rooms = append(resp.Rooms, row)
 	}
 	return resp, nil
 }
@@ -253,7 +265,7 @@ func (o *Owners) AccountData(_ context.Context, req *userapi.ChangedAccountDataR
 	_, head := o.heads()
 	resp := &userapi.ChangedAccountDataResponse{Pos: head}
 	for _, d := range o.accountData(req.UserID, head) {
-		if d.Pos <= req.After || req.UpTo != 0 && d.Pos > req.UpTo {
+		if d.Pos <= req.After || req.UpTo != 0 && d.Pos > req.UpTo || req.Room != nil && d.RoomID != *req.Room {
 			continue
 		}
 		if len(resp.Data) == 2 {
@@ -261,6 +273,37 @@ func (o *Owners) AccountData(_ context.Context, req *userapi.ChangedAccountDataR
 			break
 		}
 		resp.Data = append(resp.Data, *d)
+	}
+	return resp, nil
+}
+
+// AccountDataOf answers userapi.GetAccountData.
+func (o *Owners) AccountDataOf(_ context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, head := o.heads()
+	for _, d := range o.accountData(req.UserID, head) {
+		if d.RoomID == req.RoomID && d.Type == req.Type {
+			return d, nil
+		}
+	}
+	return nil, merr.NotFound("never set")
+}
+
+// Messages answers roomapi.Messages for a walk backwards.
+func (o *Owners) Messages(_ context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	to, _ := o.heads()
+	if req.From.Pos != 0 {
+		to = req.From.Pos
+	}
+	resp := &roomapi.MessagesResponse{}
+	list := o.history(req.RoomID, to)
+	for i := len(list) - 1; i >= 0 && len(resp.Events) < req.Limit; i-- {
+		if selects(&req.Filter, list[i]) && o.visible(req.RoomID, req.UserID, list[i], to) {
+			resp.Events = append(resp.Events, list[i])
+		}
 	}
 	return resp, nil
 }

@@ -1,33 +1,36 @@
-package v3
+// Package render has what the formats of all sync protocols share.
+package render
 
 import (
 	"context"
 	"sync"
 )
 
-// buffers are reusable buffers for rendering.
-type buffers struct{ pool sync.Pool }
+// Buffers are reusable buffers for rendering. The zero Buffers are ready.
+type Buffers struct{ pool sync.Pool }
 
 // keepBuffer is the largest buffer that is kept, in bytes.
 const keepBuffer = 256 << 10
 
-func (p *buffers) get() []byte {
+// Get returns an empty buffer.
+func (p *Buffers) Get() []byte {
 	if b, ok := p.pool.Get().(*[]byte); ok {
 		return (*b)[:0]
 	}
 	return make([]byte, 0, 4<<10)
 }
 
-func (p *buffers) put(b []byte) {
+// Put gives a buffer back.
+func (p *Buffers) Put(b []byte) {
 	if cap(b) > 0 && cap(b) <= keepBuffer {
 		p.pool.Put(&b)
 	}
 }
 
-// ordered renders n parts and hands them to emit in order. With parallel > 1 it
+// Ordered renders n parts and hands them to emit in order. With parallel > 1 it
 // works on so many at a time and keeps no more than that. work appends part i to
 // dst; emit must not keep the part.
-func (p *buffers) ordered(ctx context.Context, n, parallel int,
+func (p *Buffers) Ordered(ctx context.Context, n, parallel int,
 	work func(ctx context.Context, i int, dst []byte) ([]byte, error), emit func(i int, part []byte) error) error {
 	if parallel <= 1 || n <= 1 {
 		return p.oneByOne(ctx, n, work, emit)
@@ -51,7 +54,7 @@ func (p *buffers) ordered(ctx context.Context, n, parallel int,
 				return
 			}
 			workers.Go(func() {
-				part, err := work(ctx, i, p.get())
+				part, err := work(ctx, i, p.Get())
 				c <- result{part, err}
 			})
 		}
@@ -63,7 +66,7 @@ func (p *buffers) ordered(ctx context.Context, n, parallel int,
 		if err == nil {
 			err = emit(done, r.part)
 		}
-		p.put(r.part)
+		p.Put(r.part)
 		if err != nil {
 			return err
 		}
@@ -75,13 +78,13 @@ func (p *buffers) ordered(ctx context.Context, n, parallel int,
 	return nil
 }
 
-func (p *buffers) oneByOne(ctx context.Context, n int,
+func (p *Buffers) oneByOne(ctx context.Context, n int,
 	work func(ctx context.Context, i int, dst []byte) ([]byte, error), emit func(i int, part []byte) error) error {
 	if n == 0 {
 		return nil
 	}
-	part := p.get()
-	defer func() { p.put(part) }()
+	part := p.Get()
+	defer func() { p.Put(part) }()
 	for i := range n {
 		var err error
 		if part, err = work(ctx, i, part[:0]); err != nil {
