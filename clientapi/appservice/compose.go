@@ -53,8 +53,8 @@ func (p *peer) next(ctx context.Context, last *transaction, doubt bool) (*transa
 // content is a transaction in the making.
 type content struct {
 	events, ephemeral []byte // elements of an array with commas between
-	unstable          bool
-	upTo              int64 // the last position that it takes up
+	stable, unstable  bool   // names under which ephemeral goes out
+	upTo              int64  // the last position that it takes up
 }
 
 func (c *content) empty() bool { return len(c.events) == 0 && len(c.ephemeral) == 0 }
@@ -66,12 +66,12 @@ func (c *content) body() []byte {
 	}
 	out := append([]byte(`{"events":[`), c.events...)
 	out = append(out, ']')
-	if len(c.ephemeral) > 0 {
-		name := `"ephemeral"`
-		if c.unstable {
-			name = `"de.sorunome.msc2409.ephemeral"`
-		}
-		out = append(append(append(out, ","+name+":["...), c.ephemeral...), ']')
+	put := func(name string, list []byte) { out = append(append(append(out, `,"`+name+`":[`...), list...), ']') }
+	if c.stable && len(c.ephemeral) > 0 {
+		put("ephemeral", c.ephemeral)
+	}
+	if c.unstable && len(c.ephemeral) > 0 {
+		put("de.sorunome.msc2409.ephemeral", c.ephemeral)
 	}
 	return append(out, '}')
 }
@@ -82,7 +82,7 @@ func (p *peer) compose(ctx context.Context) (*content, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &content{unstable: p.unstableEphemeral}
+	c := &content{stable: p.stableEphemeral, unstable: p.unstableEphemeral}
 	entries := &entryReader{s: p.s, positions: positions}
 	for i, pos := range positions {
 		e, err := entries.at(ctx, i)

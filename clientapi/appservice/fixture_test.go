@@ -116,12 +116,12 @@ type fakeService struct {
 	got      []arrival
 	arrived  chan struct{}
 	answer   func(a arrival) (int, string)
-	inFlight int
+	inFlight map[*http.Request]bool
 	overlap  bool
 }
 
 func newFakeService(t *testing.T) *fakeService {
-	f := &fakeService{arrived: make(chan struct{}, 1), answer: func(arrival) (int, string) { return 200, "{}" }}
+	f := &fakeService{inFlight: map[*http.Request]bool{}, arrived: make(chan struct{}, 1), answer: func(arrival) (int, string) { return 200, "{}" }}
 	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
 	t.Cleanup(f.Close)
 	return f
@@ -134,16 +134,16 @@ func (f *fakeService) serve(w http.ResponseWriter, r *http.Request) {
 	f.got = append(f.got, a)
 	put := a.method == "PUT"
 	if put {
-		f.inFlight++
-		f.overlap = f.overlap || f.inFlight > 1
+		for other := range f.inFlight { // unless who sent it was stopped
+			f.overlap = f.overlap || other.Context().Err() == nil
+		}
+		f.inFlight[r] = true
 	}
 	answer := f.answer
 	f.mu.Unlock()
 	status, text := answer(a)
 	f.mu.Lock()
-	if put {
-		f.inFlight--
-	}
+	delete(f.inFlight, r)
 	f.mu.Unlock()
 	poke(f.arrived)
 	if status < 0 {

@@ -150,7 +150,7 @@ func (l *loader) registration(root *yaml.Node) *Registration {
 	unstable := m.boolean("de.sorunome.msc2409.push_ephemeral", false)
 	unstable = m.boolean("org.matrix.msc2409.push_ephemeral", false) || unstable
 	unstable = m.boolean("push_ephemeral", false) || unstable
-	r.Ephemeral, r.unstableEphemeral = stable || unstable, !stable && unstable
+	r.Ephemeral, r.stableEphemeral, r.unstableEphemeral = stable || unstable, stable, unstable
 	for _, key := range flags {
 		m.seen[key] = true
 	}

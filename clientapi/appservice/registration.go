@@ -23,11 +23,12 @@ type Registration struct {
 	// Ephemeral says that the service wants typing notifications, receipts and presence.
 	Ephemeral bool
 
-	// unstableEphemeral says that they are wanted under the name from before v1.13.
-	unstableEphemeral bool
-	asToken           [sha256.Size]byte
-	hsToken           string
-	server            string // name of this server
+	// stableEphemeral and unstableEphemeral are the names that it asked for: that of the
+	// spec and the one from before v1.13.
+	stableEphemeral, unstableEphemeral bool
+	asToken                            [sha256.Size]byte
+	hsToken                            string
+	server                             string // name of this server
 }
 
 // Namespace is a set of ids.

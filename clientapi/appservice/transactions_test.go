@@ -313,7 +313,7 @@ func TestEphemeral(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		wants, not, old := newFakeService(t), newFakeService(t), newFakeService(t)
 		r, o := registration(t, "wants", wants.URL, "@net_.*"), registration(t, "old", old.URL, "@net_.*")
-		r.Ephemeral, o.Ephemeral, o.unstableEphemeral = true, true, true
+		r.Ephemeral, r.stableEphemeral, o.Ephemeral, o.unstableEphemeral = true, true, true, true
 		f.start(fast(), r, registration(t, "not", not.URL, "@net_.*"), o)
 		f.settle()
 		f.rooms.append(
