@@ -11,6 +11,12 @@ import (
 type deviceAnswer struct {
 	DeviceID    string `json:"device_id"`
 	DisplayName string `json:"display_name,omitempty"`
+	LastSeenTS  int64  `json:"last_seen_ts,omitempty"`
+	LastSeenIP  string `json:"last_seen_ip,omitempty"`
+}
+
+func describeDevice(d userapi.Device) deviceAnswer {
+	return deviceAnswer{d.DeviceID, d.DisplayName, d.LastSeenTS, d.LastSeenIP}
 }
 
 // devices is GET /devices.
@@ -21,7 +27,7 @@ func (s *Server) devices(r *matrixhttp.Request) (any, error) {
 	}
 	answer := make([]deviceAnswer, 0, len(list.Devices))
 	for _, d := range list.Devices {
-		answer = append(answer, deviceAnswer{d.DeviceID, d.DisplayName})
+		answer = append(answer, describeDevice(d))
 	}
 	return map[string]any{"devices": answer}, nil
 }
@@ -34,7 +40,7 @@ func (s *Server) device(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return deviceAnswer{d.DeviceID, d.DisplayName}, nil
+	return describeDevice(*d), nil
 }
 
 type setDeviceRequest struct {

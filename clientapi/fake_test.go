@@ -137,6 +137,8 @@ func fake(t *testing.T, b *bus.Bus) *fakeRooms {
 		}
 		return w.Flush()
 	}))
+	answers(t, b, f, roomapi.InviteState, roomapi.InviteStateResponse{Events: json.RawMessage(`[]`)})
+	fakePeople(t, b, f)
 	must(t, bus.HandleStream(b, viewapi.Sync, func(ctx context.Context, req *viewapi.SyncRequest, send func([]byte) error) error {
 		if err := f.note("sync", req); err != nil {
 			return err

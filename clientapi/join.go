@@ -64,7 +64,9 @@ func (s *Server) enter(r *matrixhttp.Request, target string, call bus.Call[rooma
 	if err != nil {
 		return nil, err
 	}
-	enter := &roomapi.JoinRequest{RoomIDOrAlias: target, UserID: r.Identity.UserID, Via: via, Profile: profile, Reason: req.Reason}
+	enter := &roomapi.JoinRequest{
+		RoomIDOrAlias: target, UserID: r.Identity.UserID, Via: via, Profile: profile, Reason: req.Reason, IsGuest: r.Identity.Guest,
+	}
 	answer, err := call.Do(r.Context(), s.bus, enter)
 	if err != nil {
 		if err := s.unknownAlias(r.Context(), target, err); err != nil {

@@ -15,6 +15,9 @@ func (s *Server) leave(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.keepNotices(r.Context(), r.Identity.UserID, id); err != nil {
+		return nil, err
+	}
 	_, err = roomapi.Leave.Do(r.Context(), s.bus, &roomapi.MembershipRequest{
 		RoomID: id, Sender: r.Identity.UserID, Target: r.Identity.UserID, Reason: req.Reason,
 	})

@@ -6,6 +6,3 @@ import "hearth/internal/matrixhttp"
 func (s *Server) pushers(*matrixhttp.Request) (any, error) {
 	return matrixhttp.Raw(`{"pushers":[]}`), nil
 }
-
-// turnServer is GET /voip/turnServer; empty: the server offers none.
-func (s *Server) turnServer(*matrixhttp.Request) (any, error) { return nil, nil }

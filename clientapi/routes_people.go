@@ -8,7 +8,8 @@ import (
 
 // peopleRoutes are the endpoints of accounts, sessions and what people say of themselves.
 func (s *Server) peopleRoutes() []matrixhttp.Route {
-	const get, post = http.MethodGet, http.MethodPost
+	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	const tags = own + "/rooms/{roomId}/tags"
 	anyone := matrixhttp.Auth(nil)
 	user := s.user
 	return table([]line{
@@ -17,5 +18,14 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{post, v3 + "/auth/{authType}/fallback/web", anyone, objectBody, s.fallbackSubmit},
 		{post, v3 + "/refresh", anyone, objectBody, s.refresh},
 		{post, v1 + "/login/get_token", user, optionalBody, s.getLoginToken},
+
+		{get, "/.well-known/matrix/support", anyone, noneBody, s.support},
+		{post, v3 + "/user_directory/search", user, objectBody, s.searchUsers},
+		{get, v1 + "/mutual_rooms", user, noneBody, s.mutualRooms},
+		{get, unstable + "/uk.half-shot.msc2666/user/mutual_rooms", user, noneBody, s.mutualRooms},
+		{get, tags, user, noneBody, s.tags},
+		{put, tags + "/{tag}", user, objectBody, s.setTag},
+		{del, tags + "/{tag}", user, optionalBody, s.deleteTag},
+		{post, own + "/openid/request_token", user, optionalBody, s.openIDToken},
 	})
 }

@@ -17,8 +17,11 @@ func (s *Server) versions(*matrixhttp.Request) (any, error) {
 		"unstable_features": map[string]bool{
 			"org.matrix.msc2285.stable": true, // private read receipts
 			"uk.tcpip.msc4133.stable":   true, // profile fields
-			"org.matrix.msc3916.stable": true, // authenticated media
-			"fi.mau.msc2246.stable":     true, // asynchronous uploads
+			// Rooms in common with another user, under both names.
+			"uk.half-shot.msc2666.query_mutual_rooms":        true,
+			"uk.half-shot.msc2666.query_mutual_rooms.stable": true,
+			"org.matrix.msc3916.stable":                      true, // authenticated media
+			"fi.mau.msc2246.stable":                          true, // asynchronous uploads
 		},
 	}, nil
 }

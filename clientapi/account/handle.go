@@ -25,6 +25,10 @@ func (s *Store) handlePeople() error {
 		on(s, userapi.StartValidation, s.startValidation),
 		on(s, userapi.Validate, s.validate),
 		on(s, userapi.Validated, s.validated),
+		on(s, userapi.SearchUsers, s.searchUsers),
+		on(s, userapi.SetTag, s.setTag),
+		on(s, userapi.NoticeRoom, s.noticeRoom),
+		on(s, userapi.SetNoticeRoom, s.setNoticeRoom),
 	} {
 		if err := register(); err != nil {
 			return err

@@ -26,6 +26,12 @@ const pageBytes = 400 << 10
 
 // SetAccountData stores a piece of data under a new log position.
 func (u *Users) SetAccountData(ctx context.Context, localpart string, d userapi.AccountData, limit int64) error {
+	return u.EditAccountData(ctx, localpart, d, limit, func([]byte) ([]byte, error) { return d.Content, nil })
+}
+
+// EditAccountData replaces the content of the piece that d names by what change
+// makes of it; old is nil if it was never set. Nothing happens if change returns nil.
+func (u *Users) EditAccountData(ctx context.Context, localpart string, d userapi.AccountData, limit int64, change func(old []byte) ([]byte, error)) error {
 	return u.write(ctx, func(tx *Tx) error {
 		if err := active(tx, localpart); err != nil {
 			return err
@@ -42,9 +48,14 @@ func (u *Users) SetAccountData(ctx context.Context, localpart string, d userapi.
 		case err != nil:
 			return err
 		}
+		content, err := change(old)
+		if err != nil || content == nil {
+			return err
+		}
 		data := d
+		data.Content = content
 		data.Pos = tx.log(localpart, userapi.Entry{Kind: userapi.KindAccountData, Data: &data})
-		return tx.Exec(upsertData, data.Pos, localpart, d.RoomID, d.Type, []byte(d.Content))
+		return tx.Exec(upsertData, data.Pos, localpart, d.RoomID, d.Type, content)
 	})
 }
 

@@ -12,8 +12,11 @@ const (
 	updateSearch    = `UPDATE account SET search = $2 WHERE localpart = $1`
 	selectUnindexed = `SELECT a.localpart FROM account a WHERE a.search = '' ORDER BY a.localpart LIMIT $1`
 	selectField     = `SELECT value FROM profile WHERE localpart = $1 AND field = 'displayname'`
-	searchAccounts  = `SELECT localpart FROM account WHERE search LIKE $1 ESCAPE '\' AND deactivated = $2 AND localpart > $3
-		ORDER BY localpart LIMIT $4`
+	// The name itself comes first, then names that begin so, then words that do.
+	searchAccounts = `SELECT a.localpart FROM account a WHERE a.search LIKE $1 ESCAPE '\' AND a.deactivated = $2 AND a.approved <> $2
+		ORDER BY CASE WHEN a.localpart = $3 THEN 0 WHEN a.search LIKE $4 ESCAPE '\' THEN 1
+			WHEN a.search LIKE $5 ESCAPE '\' THEN 2 ELSE 3 END, a.localpart
+		LIMIT $6 OFFSET $7`
 )
 
 // searchText is what a search for users looks at: the localpart and the display name
@@ -29,12 +32,26 @@ func searchText(localpart string, displayName []byte) string {
 
 var likeEscaper = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// Search lists users whose localpart or display name contains a text, in order of
-// localpart, after one of them.
-func (u *Users) Search(ctx context.Context, text, after string, limit int) (list []string, err error) {
-	pattern := "%" + likeEscaper.Replace(strings.ToLower(text)) + "%"
+// Found is a user with the profile.
+type Found struct {
+	Localpart string
+	Fields    map[string]json.RawMessage
+}
+
+// Search lists users whose localpart or display name contains a text, the best first.
+func (u *Users) Search(ctx context.Context, text string, limit, skip int) (list []Found, err error) {
+	text = strings.ToLower(text)
+	like := likeEscaper.Replace(text)
 	err = u.db.Read(ctx, func(r *store.Reader) error {
-		list, err = texts(r, searchAccounts, pattern, false, after, limit)
+		names, err := texts(r, searchAccounts, "%"+like+"%", false, strings.TrimPrefix(text, "@"),
+			"@"+strings.TrimPrefix(like, "@")+"%", "% "+like+"%", limit, skip)
+		for _, name := range names {
+			fields, err := profile(r, name)
+			if err != nil {
+				return err
+			}
+			list = append(list, Found{name, fields})
+		}
 		return err
 	})
 	return list, err
