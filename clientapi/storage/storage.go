@@ -20,8 +20,9 @@ var migrations embed.FS
 
 // Users is the database of the user store.
 type Users struct {
-	db   *store.DB
-	tell func(Line)
+	db      *store.DB
+	tell    func(Line)
+	witness *witness
 }
 
 // Open opens the database; the component, migrations and policy in o are set here.
@@ -33,19 +34,27 @@ func Open(ctx context.Context, o store.Options, tell func(Line)) (*Users, error)
 	if err != nil {
 		return nil, err
 	}
-	if tell == nil {
-		tell = func(Line) {}
-	}
-	u := &Users{db: db, tell: tell}
+	u := &Users{db: db, tell: func(Line) {}} // nobody listens yet
 	if err := u.index(ctx); err != nil {
 		_ = db.Close()
 		return nil, err
+	}
+	if err := u.watch(ctx, o); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	if tell != nil {
+		u.tell = tell
 	}
 	return u, nil
 }
 
 // Close commits what is queued and releases the database.
-func (u *Users) Close() error { return u.db.Close() }
+func (u *Users) Close() error {
+	err := u.db.Close()
+	u.witness.close(u.db.Head())
+	return err
+}
 
 // Lost is closed when another process took the database over.
 func (u *Users) Lost() <-chan struct{} { return u.db.Lost() }

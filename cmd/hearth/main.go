@@ -44,6 +44,7 @@ func commands() []command {
 		{"user create", "make an account on the running server", userCreate},
 		{"config example", "print the commented sample of the configuration", configExample},
 		{"config check", "check a configuration", configCheck},
+		{"restored", "say that the databases were put back from a backup", restored},
 		{"version", "print the version", printVersion},
 	}
 }
