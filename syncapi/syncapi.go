@@ -3,6 +3,7 @@
 // log and the typing topic, and what it does not have at hand it asks of the owners.
 //
 //	core    views of rooms and users, and what changed in them
+//	unread  counts of unread notifications
 //	v3      GET /sync
 //	notify  wakes the long-polls concerned
 package syncapi
@@ -21,6 +22,7 @@ import (
 	"hearth/internal/bus"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
+	"hearth/syncapi/unread"
 	"hearth/syncapi/v3"
 	"hearth/syncapi/viewapi"
 )
@@ -73,7 +75,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if views.service == nil {
 		return broken(ctx)
 	}
-	if err := bus.HandleStream(s.deps.Bus, viewapi.Sync, views.service.Sync); err != nil {
+	if err := errors.Join(
+		bus.HandleStream(s.deps.Bus, viewapi.Sync, views.service.Sync),
+		bus.Handle(s.deps.Bus, viewapi.Unread, views.counting.unread),
+	); err != nil {
 		return fmt.Errorf("syncapi: register calls: %w", err)
 	}
 	close(s.ready)
@@ -118,9 +123,10 @@ const (
 
 // views is the running core.
 type views struct {
-	service *v3.Service // nil if the context ended before it was ready
-	work    *sync.WaitGroup
-	typing  func() // ends the subscription
+	service  *v3.Service // nil if the context ended before it was ready
+	counting *counting
+	work     *sync.WaitGroup
+	typing   func() // ends the subscription
 }
 
 func (v *views) wait() {
@@ -142,7 +148,8 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 		Source: s.source, Limits: core.DefaultLimits(),
 		RoomPos: max(0, rooms-replay), UserPos: users,
 	})
-	service, err := v3.New(v3.Deps{Engine: engine, Metrics: s.deps.Metrics, Now: s.deps.Now})
+	v.counting = &counting{engine, unread.New(engine, unread.Owners{Bus: s.deps.Bus})}
+	service, err := v3.New(v3.Deps{Engine: engine, Unread: v.counting.counter, Metrics: s.deps.Metrics, Now: s.deps.Now})
 	if err != nil {
 		engine.Close()
 		return v, fmt.Errorf("syncapi: metrics: %w", err)

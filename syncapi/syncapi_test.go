@@ -83,6 +83,9 @@ func serve(t testing.TB, b *bus.Bus, o *model.Owners) {
 		bus.HandleStream(b, roomapi.WindowStream, func(ctx context.Context, req *roomapi.WindowRequest, send func([]byte) error) error {
 			return sendWindow(ctx, o, req, send)
 		}),
+		bus.HandleStream(b, roomapi.UnreadStream, func(_ context.Context, req *roomapi.UnreadRequest, send func([]byte) error) error {
+			return sendUnread(o, req, send)
+		}),
 	} {
 		if err != nil {
 			t.Fatal(err)
@@ -294,4 +297,20 @@ func TestNewWithoutDeps(t *testing.T) {
 	if _, err := New(t.Context(), Deps{}); err == nil {
 		t.Error("no error")
 	}
+}
+
+func sendUnread(o *model.Owners, req *roomapi.UnreadRequest, send func([]byte) error) error {
+	w := roomapi.NewFrameWriter(send)
+	for _, id := range req.Rooms {
+		u := o.Unread(req, id)
+		if err := w.Room(u); err != nil {
+			return err
+		}
+		for i := range u.Events {
+			if err := w.Unread(&u.Events[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return w.Flush()
 }

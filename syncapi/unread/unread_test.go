@@ -10,7 +10,6 @@ import (
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/internal/merr"
-	"hearth/internal/pdu"
 	"hearth/internal/pushrules"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
@@ -31,23 +30,13 @@ type owners struct {
 func (o *owners) Unread(_ context.Context, req *roomapi.UnreadRequest, f func(*roomapi.UnreadRoom)) error {
 	o.loads++
 	for _, id := range req.Rooms {
-		past := o.past(req.UserID, id)
-		u := &roomapi.UnreadRoom{RoomID: id, Pos: past.pos, StatePos: past.pos, Joined: past.isJoined, JoinedOrd: past.joined, Members: past.members}
-		for thread, ord := range past.marks {
-			u.Marks = append(u.Marks, roomapi.Mark{Thread: thread, Ord: ord})
-		}
-		for _, ev := range past.events {
-			if ev.Ord > past.joined && len(ev.RedactedBecause) == 0 && req.Limit > 0 {
-				u.Events = append(u.Events, roomapi.UnreadEvent{RoomID: id, Thread: past.thread(ev), Event: ev})
-			}
-		}
-		f(u)
+		f(o.Owners.Unread(req, id))
 	}
 	return nil
 }
 
 func (o *owners) Event(_ context.Context, req *roomapi.EventRequest) (*roomapi.Event, error) {
-	for _, ev := range o.past(req.UserID, req.RoomID).events {
+	for _, ev := range o.Past(req.UserID, req.RoomID).Events {
 		if ev.EventID == req.EventID {
 			return ev, nil
 		}
@@ -59,99 +48,20 @@ func (o *owners) Piece(ctx context.Context, req *userapi.AccountDataRequest) (*u
 	return o.AccountDataOf(ctx, req)
 }
 
-// past is a room as a user has lived through it.
-type past struct {
-	user     string
-	pos      int64
-	events   []*roomapi.Event // present forms
-	isJoined bool
-	joined   int64
-	members  int
-	marks    map[string]int64
-}
-
-func (o *owners) past(user, room string) *past {
-	p := &past{user: user, marks: map[string]int64{}}
-	forms := map[string]*roomapi.Event{}
-	for _, entry := range o.Rooms(0) {
-		p.pos = entry.Pos
-		if e := entry.Entry; e.RoomID != room {
-			continue
-		} else if e.Redacted != nil {
-			forms[e.Redacted.EventID] = e.Redacted
-			p.add(e.Event)
-		} else if e.Event != nil {
-			p.add(e.Event)
-		} else if rc := e.Receipt; rc != nil && rc.UserID == user {
-			for _, ev := range p.events {
-				if ev.EventID == rc.EventID {
-					p.marks[rc.ThreadID] = max(p.marks[rc.ThreadID], ev.Ord)
-				}
-			}
-		}
-	}
-	for i, ev := range p.events {
-		if form := forms[ev.EventID]; form != nil {
-			p.events[i] = form
-		}
-	}
-	return p
-}
-
-func (p *past) add(ev *roomapi.Event) {
-	p.events = append(p.events, ev)
-	if ev.Type != "m.room.member" {
-		return
-	}
-	before, _ := pdu.GetString(ev.PrevContent, "membership")
-	if was, is := before == "join", ev.Membership == "join"; was != is {
-		if is {
-			p.members++
-		} else {
-			p.members--
-		}
-		if *ev.StateKey == p.user {
-			p.isJoined, p.joined = is, ev.Ord
-		}
-	}
-}
-
-func (p *past) thread(ev *roomapi.Event) string {
-	for range roomapi.RelationDepth + 1 {
-		rel, parent, ok := relation(ev)
-		if !ok {
-			break
-		}
-		if rel == "m.thread" {
-			return parent
-		}
-		ev = nil
-		for _, other := range p.events {
-			if other.EventID == parent {
-				ev = other
-			}
-		}
-		if ev == nil {
-			break
-		}
-	}
-	return "main"
-}
-
 // count is the reference: the spec's words in the plainest form.
-func (p *past) count(notifies func(*roomapi.Event) (notify, highlight bool), ignored map[string]bool) *Room {
+func count(p *model.Past, notifies func(*roomapi.Event) (notify, highlight bool), ignored map[string]bool) *Room {
 	r := &Room{Threads: map[string]Counts{}}
 	sent := map[string]int64{}
-	for _, ev := range p.events {
-		own := ev.Type == "m.room.member" && *ev.StateKey == p.user
-		if ev.Sender == p.user && !own && len(ev.RedactedBecause) == 0 {
-			sent[p.thread(ev)] = ev.Ord
+	for _, ev := range p.Events {
+		own := ev.Type == "m.room.member" && *ev.StateKey == p.User
+		if ev.Sender == p.User && !own && len(ev.RedactedBecause) == 0 {
+			sent[p.Thread(ev)] = ev.Ord
 		}
 	}
-	for _, ev := range p.events {
-		thread := p.thread(ev)
-		if ev.Sender == p.user || ignored[ev.Sender] || len(ev.RedactedBecause) > 0 ||
-			ev.Ord <= max(p.joined, p.marks[""], p.marks[thread], sent[thread]) {
+	for _, ev := range p.Events {
+		thread := p.Thread(ev)
+		if ev.Sender == p.User || ignored[ev.Sender] || len(ev.RedactedBecause) > 0 ||
+			ev.Ord <= max(p.Joined, p.Marks[""], p.Marks[thread], sent[thread]) {
 			continue
 		}
 		notify, highlight := notifies(ev)
@@ -357,7 +267,7 @@ func randomHistory(t *testing.T, rnd *rand.Rand) {
 				continue
 			}
 			got := h.count(u, room)
-			want := h.past(alice, room).count(h.notifies, h.ignored)
+			want := count(h.Past(alice, room), h.notifies, h.ignored)
 			if !got.same(want) {
 				t.Fatalf("step %d, %s: %+v, want %+v", step, room, got, want)
 			}
@@ -442,13 +352,13 @@ func (h *history) receipt(room, target string) {
 	if h.Membership(room, alice) != "join" {
 		return
 	}
-	p := h.past(alice, room)
-	for _, ev := range p.events {
+	p := h.Past(alice, room)
+	for _, ev := range p.Events {
 		if ev.EventID != target {
 			continue
 		}
-		thread := []string{"", "main", p.thread(ev)}[h.rnd.IntN(3)]
-		if p.marks[thread] < ev.Ord {
+		thread := []string{"", "main", p.Thread(ev)}[h.rnd.IntN(3)]
+		if p.Marks[thread] < ev.Ord {
 			h.Receipt(room, alice, []string{"m.read", "m.read.private"}[h.rnd.IntN(2)], target, thread)
 		}
 	}

@@ -43,6 +43,8 @@ type roomEventFilter struct {
 	ContainsURL      *bool `json:"contains_url"`
 	Lazy             bool  `json:"lazy_load_members"`
 	IncludeRedundant bool  `json:"include_redundant_members"`
+	// UnreadThreads asks for counts by thread; it counts in the timeline's filter.
+	UnreadThreads bool `json:"unread_thread_notifications"`
 }
 
 // eventFilter is an EventFilter. A list that is nil selects everything.

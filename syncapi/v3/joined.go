@@ -10,7 +10,7 @@ import (
 )
 
 // joined renders a room of rooms.join. Sections without content are left out, a
-// room without sections too. Unread counts have their place behind account_data.
+// room without sections too.
 func (r *round) joined(ctx context.Context, c *core.Change, dst []byte) ([]byte, error) {
 	d, err := r.delta(ctx, c)
 	if err != nil || d == nil {
@@ -36,7 +36,11 @@ func (r *round) joined(ctx context.Context, c *core.Change, dst []byte) ([]byte,
 	if f := &r.filter.Room.AccountData; f.has(c.RoomID) {
 		o.Events("account_data", false, func(dst []byte) []byte { return r.appendAccountData(dst, data, &f.eventFilter) })
 	}
-	if !something && len(o.Buf) == before {
+	told := something || len(o.Buf) != before
+	if err := r.appendUnread(ctx, &o, c, d, told); err != nil {
+		return dst, err
+	}
+	if !told && len(o.Buf) == before {
 		return dst, nil
 	}
 	return append(o.Buf, '}'), nil

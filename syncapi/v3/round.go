@@ -26,6 +26,8 @@ type round struct {
 	every     map[string][]userapi.AccountData
 	everyErr  error
 	readEvery sync.Once
+
+	newRules bool // what counts as a notification may have changed
 }
 
 // render writes what is new since the token into a; nothing at all if there is
@@ -41,13 +43,14 @@ func (r *round) render(ctx context.Context, a *answer) error {
 	if err := r.readAccountData(ctx, &res); err != nil {
 		return err
 	}
+	r.noteRules()
 	if r.initial {
 		a.begin()
 	}
 	if err := a.events("account_data", r.appendAccountData(nil, r.data[""], &r.filter.AccountData)); err != nil {
 		return err
 	}
-	return r.renderRooms(ctx, a, r.withData(r.withoutHidden(res.Rooms)))
+	return r.renderRooms(ctx, a, r.withCounts(r.withData(r.withoutHidden(res.Rooms))))
 }
 
 // withoutHidden takes away the invites that the user does not want to see ("Ignoring

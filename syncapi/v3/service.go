@@ -22,6 +22,7 @@ import (
 	"hearth/internal/merr"
 	"hearth/syncapi/core"
 	"hearth/syncapi/internal/render"
+	"hearth/syncapi/unread"
 	"hearth/syncapi/viewapi"
 )
 
@@ -38,6 +39,7 @@ const (
 // Deps is what the service needs.
 type Deps struct {
 	Engine  *core.Engine
+	Unread  *unread.Counter       // nil: answers have no unread counts
 	Metrics prometheus.Registerer // may be nil
 	Now     func() time.Time
 }
@@ -45,6 +47,7 @@ type Deps struct {
 // Service answers syncs. Its methods may be used at the same time.
 type Service struct {
 	engine  *core.Engine
+	unread  *unread.Counter
 	now     func() time.Time
 	sent    *core.Sent
 	metrics *metrics
@@ -59,7 +62,7 @@ type Service struct {
 // New returns a service.
 func New(d Deps) (*Service, error) {
 	s := &Service{
-		engine: d.Engine, now: d.Now,
+		engine: d.Engine, unread: d.Unread, now: d.Now,
 		sent:    core.NewSent(maxSent),
 		slots:   make(chan struct{}, runtime.GOMAXPROCS(0)*perCPU),
 		stopped: make(chan struct{}),
