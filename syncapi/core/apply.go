@@ -10,7 +10,10 @@ import (
 )
 
 // ApplyRooms applies entries of the room log and wakes the users concerned.
-func (e *Engine) ApplyRooms(_ context.Context, batch []bus.Positioned[roomapi.Entry]) error {
+func (e *Engine) ApplyRooms(ctx context.Context, batch []bus.Positioned[roomapi.Entry]) error {
+	if err := e.settle(ctx); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	for _, p := range batch {
 		if p.Pos <= e.roomPos {
@@ -33,13 +36,28 @@ func (e *Engine) ApplyUsers(_ context.Context, batch []bus.Positioned[userapi.En
 		if p.Pos <= e.userPos {
 			continue
 		}
-		if p.Entry != nil && p.Entry.Kind == userapi.KindAccountData && p.Entry.Data != nil {
-			e.applyAccountData(p.Pos, p.Entry)
+		if p.Entry != nil {
+			e.applyUser(p.Pos, p.Entry)
 		}
 		e.userPos = p.Pos
 	}
 	e.unlockAndWake()
 	return nil
+}
+
+func (e *Engine) applyUser(pos int64, entry *userapi.Entry) {
+	switch entry.Kind {
+	case userapi.KindAccountData:
+		if entry.Data != nil {
+			e.applyAccountData(pos, entry)
+		}
+	case userapi.KindDevice:
+		e.applyDevice(pos, entry.UserID, entry.DeviceID)
+	case userapi.KindDeviceList:
+		e.applyListChange(listChange{pos: pos, user: entry.UserID})
+	case userapi.KindSignature:
+		e.applyListChange(listChange{pos: pos, user: entry.UserID, signed: entry.Target})
+	}
 }
 
 // ApplyTyping applies a typing notification and wakes the users in the room.
@@ -117,8 +135,12 @@ func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
 		if isFact(ev.Type) {
 			r.facts, r.factsPos = nil, pos
 		}
-		if ev.Type == memberType {
+		switch {
+		case ev.Type == memberType:
 			e.applyMember(pos, r, ev)
+		case ev.Type == encryptionType && *ev.StateKey == "":
+			r.recent.lastPeers = pos
+			r.encrypted, r.plain = true, false
 		}
 	}
 	for u, m := range r.joined {
@@ -133,6 +155,9 @@ func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event) {
 	before := membershipIn(ev.PrevContent)
 	if ev.Membership != before {
 		c.lastCounts = pos
+		if ev.Membership == "join" || before == "join" {
+			c.lastPeers = pos
+		}
 	}
 	e.renewMember(c, user, ev)
 	u := e.users[user]

@@ -58,6 +58,7 @@ type Engine struct {
 	idle             *list.List // of *User without refs; front: idle for the longest time
 	memberships      int        // sum of the sizes of users
 	dirty            []*User    // to be woken after this batch
+	lists            deviceLists
 }
 
 // New returns an engine without views.
@@ -67,6 +68,7 @@ func New(o Options) *Engine {
 		roomPos: o.RoomPos, userPos: o.UserPos, floor: o.RoomPos,
 		rooms: map[string]*room{}, order: list.New(),
 		users: map[string]*User{}, idle: list.New(),
+		lists: newDeviceLists(o.UserPos),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e

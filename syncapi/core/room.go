@@ -20,6 +20,8 @@ type room struct {
 	eventBound, receiptBound int64
 	// bump is the position of the last event that counts as activity; 0: not known.
 	bump int64
+	// encrypted and plain say that it is known to be encrypted, or not to be.
+	encrypted, plain bool
 	// facts are what filters of rooms look at, nil if not known; they hold since factsPos.
 	facts    *Facts
 	factsPos int64
@@ -52,6 +54,8 @@ type recent struct {
 	known int64         // every entry of the room after it was seen
 	// positions of the last entry of a kind; 0: none after known
 	lastEvent, lastReceipt, lastCounts, lastMember int64
+	// lastPeers: somebody joined or ceased to be joined, or the room was encrypted
+	lastPeers int64
 
 	events       []placed // oldest first
 	eventsFrom   int64    // events has all after it

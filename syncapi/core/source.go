@@ -23,6 +23,11 @@ type Source interface {
 	AccountData(ctx context.Context, req *userapi.ChangedAccountDataRequest) (*userapi.ChangedAccountDataResponse, error)
 	AccountDataOf(ctx context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error)
 	Messages(ctx context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error)
+	Peers(ctx context.Context, req *roomapi.PeersRequest) (*roomapi.Peers, error)
+	DeviceSync(ctx context.Context, req *userapi.DeviceSyncRequest) (*userapi.DeviceSyncResponse, error)
+	ChangedDeviceLists(ctx context.Context, req *userapi.ChangedDeviceListsRequest) (*userapi.ChangedDeviceListsResponse, error)
+	// UserHead returns the head position of the user log, without reading any of it.
+	UserHead(ctx context.Context) (int64, error)
 	// Heads returns the owners' head positions.
 	Heads(ctx context.Context) (rooms, users int64, err error)
 }
@@ -79,6 +84,31 @@ func (o Owners) Messages(ctx context.Context, req *roomapi.MessagesRequest) (*ro
 	return ask(ctx, o.Bus, roomapi.Messages, req)
 }
 
+// Peers reads with whom a user shares encrypted rooms.
+func (o Owners) Peers(ctx context.Context, req *roomapi.PeersRequest) (p *roomapi.Peers, err error) {
+	err = again(ctx, func() error { p, err = roomapi.ReadPeers(ctx, o.Bus, req); return err })
+	return p, err
+}
+
+// DeviceSync reads what a device is told of itself.
+func (o Owners) DeviceSync(ctx context.Context, req *userapi.DeviceSyncRequest) (*userapi.DeviceSyncResponse, error) {
+	return ask(ctx, o.Bus, userapi.DeviceSync, req)
+}
+
+// ChangedDeviceLists reads a page of changed device lists.
+func (o Owners) ChangedDeviceLists(ctx context.Context, req *userapi.ChangedDeviceListsRequest) (*userapi.ChangedDeviceListsResponse, error) {
+	return ask(ctx, o.Bus, userapi.ChangedDeviceLists, req)
+}
+
+// UserHead asks the owner of users.
+func (o Owners) UserHead(ctx context.Context) (int64, error) {
+	at, err := ask(ctx, o.Bus, userapi.LogPosition, &userapi.Empty{})
+	if err != nil {
+		return 0, err
+	}
+	return at.Pos, nil
+}
+
 // Heads asks both owners.
 func (o Owners) Heads(ctx context.Context) (rooms, users int64, err error) {
 	if rooms, err = bus.Head(ctx, o.Bus, roomapi.Log); err != nil {
@@ -108,13 +138,21 @@ func again(ctx context.Context, f func() error) error {
 		if err == nil || try == tries || !errors.As(err, &e) || !e.Temporary {
 			return err
 		}
-		timer := time.NewTimer(min(max(gap, e.RetryAfter), maxGap))
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
+		if pause(ctx, min(max(gap, e.RetryAfter), maxGap)) != nil {
 			return err
 		}
 		gap *= 2
+	}
+}
+
+// pause waits; it returns the context's error if that ends first.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

@@ -40,6 +40,8 @@ type User struct {
 	account     []userapi.AccountData // latest changes, oldest first
 	accountFrom int64                 // account has all after it
 	accountLast int64                 // position of the last change, 0: none after accountFrom
+
+	devices map[string]*deviceView // those that have asked
 }
 
 // Membership is a user's relation to a room.

@@ -13,11 +13,14 @@ type Token struct {
 	Room   int64 // position of the room log
 	User   int64 // position of the user log
 	Typing int64 // serial of the last typing change
+	// ToDevice is the position of the user log up to which the device has messages.
+	ToDevice int64
 }
 
 // String returns the token as clients see it.
 func (t Token) String() string {
-	return "s" + strconv.FormatInt(t.Room, 36) + "_" + strconv.FormatInt(t.User, 36) + "_" + strconv.FormatInt(t.Typing, 36)
+	return "s" + strconv.FormatInt(t.Room, 36) + "_" + strconv.FormatInt(t.User, 36) + "_" + strconv.FormatInt(t.Typing, 36) +
+		"_" + strconv.FormatInt(t.ToDevice, 36)
 }
 
 // ParseToken reads what String wrote: 400 M_INVALID_PARAM for anything else.
@@ -40,6 +43,8 @@ func ParseToken(s string) (Token, error) {
 			t.User = n
 		case 2:
 			t.Typing = n
+		case 3:
+			t.ToDevice = n
 		}
 	}
 	return t, nil

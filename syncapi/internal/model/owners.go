@@ -28,6 +28,10 @@ type Owners struct {
 	forms   map[string]*roomapi.Event // present form of each event
 	serial  int64
 	windows int
+
+	devices    map[string]*device
+	keys       int64
+	deviceAsks int
 }
 
 // New returns owners without rooms.
