@@ -163,3 +163,14 @@ func profileIn(u storage.NearUser) (p roomapi.Profile) {
 	p.AvatarURL, _ = pdu.GetString(content, "avatar_url")
 	return p
 }
+
+const localPage = 500
+
+// localMembers lists users of this server in a room.
+func (s *Server) localMembers(ctx context.Context, req *roomapi.LocalMembersRequest) (*roomapi.LocalMembersResponse, error) {
+	ids, err := s.store.LocalMembers(ctx, req.RoomID, s.serverName, req.After, localPage+1)
+	if err != nil {
+		return nil, err
+	}
+	return &roomapi.LocalMembersResponse{UserIDs: ids[:min(localPage, len(ids))], More: len(ids) > localPage}, nil
+}

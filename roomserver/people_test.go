@@ -62,6 +62,15 @@ func TestFindUsers(t *testing.T) {
 		if got := find(all...); !slices.Equal(got, []string{dave, carol, bob, alice}) {
 			t.Errorf("%v", got)
 		}
+		if got := do(f, roomapi.LocalMembers, roomapi.LocalMembersRequest{RoomID: private}); !slices.Equal(got.UserIDs, []string{alice, bob}) || got.More {
+			t.Errorf("%+v", got)
+		}
+		if got := do(f, roomapi.LocalMembers, roomapi.LocalMembersRequest{RoomID: private, After: alice}); !slices.Equal(got.UserIDs, []string{bob}) {
+			t.Errorf("%+v", got)
+		}
+		if got := do(f, roomapi.LocalMembers, roomapi.LocalMembersRequest{RoomID: "!none:test.example"}); len(got.UserIDs) != 0 {
+			t.Errorf("%+v", got)
+		}
 		f.leave(private, bob)
 		if got := find(bob); len(got) != 0 {
 			t.Errorf("%v", got)

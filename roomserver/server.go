@@ -179,6 +179,7 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.Upgrade, s.upgrade),
 		bus.Handle(b, roomapi.MutualRooms, s.mutualRooms),
 		bus.Handle(b, roomapi.FindUsers, s.findUsers),
+		bus.Handle(b, roomapi.LocalMembers, s.localMembers),
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),

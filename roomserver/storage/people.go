@@ -32,13 +32,13 @@ func (s *Store) MutualRooms(ctx context.Context, user, other int64, after string
 		if err := r.Row(countMutual, user, other, int64(MembershipJoin)).Scan(&total); err != nil {
 			return err
 		}
-		ids, err = roomIDs(r, selectMutual, user, other, int64(MembershipJoin), after, limit)
+		ids, err = idsOf(r, selectMutual, user, other, int64(MembershipJoin), after, limit)
 		return err
 	})
 	return ids, total, err
 }
 
-func roomIDs(q store.Queryer, sql string, args ...any) ([]string, error) {
+func idsOf(q store.Queryer, sql string, args ...any) ([]string, error) {
 	rows, err := q.Query(sql, args...)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func (s *Store) SharesRoom(ctx context.Context, user, other int64) (bool, error)
 // JoinedRooms lists the rooms that a user has joined, the latest first.
 func (s *Store) JoinedRooms(ctx context.Context, user int64, limit int) (ids []string, err error) {
 	err = s.read(ctx, "read joined rooms", func(r *store.Reader) error {
-		ids, err = roomIDs(r, selectJoined, user, int64(MembershipJoin), limit)
+		ids, err = idsOf(r, selectJoined, user, int64(MembershipJoin), limit)
 		return err
 	})
 	return ids, err
@@ -99,4 +99,16 @@ func (s *Store) NearUsers(ctx context.Context, user int64, notOf string, look, l
 		return rows.Err()
 	})
 	return list, err
+}
+
+// LocalMembers lists the joined members of a room whose ids end with a server's name,
+// after one of them in order of user id.
+func (s *Store) LocalMembers(ctx context.Context, roomID, server, after string, limit int) (ids []string, err error) {
+	err = s.read(ctx, "read local members", func(r *store.Reader) error {
+		ids, err = idsOf(r, `SELECT n.s FROM room r JOIN member m ON m.room = r.room JOIN name n ON n.nid = m.user_nid
+WHERE r.id = $1 AND m.membership = $2 AND n.s LIKE $3 ESCAPE '\' AND n.s > $4 ORDER BY n.s LIMIT $5`,
+			roomID, int64(MembershipJoin), "%:"+likeEscaper.Replace(server), after, limit)
+		return err
+	})
+	return ids, err
 }
