@@ -31,7 +31,6 @@ func newLog(c config.Logging, w io.Writer) (*logrus.Logger, error) {
 // warn tells what an operator may not expect from a good configuration.
 func warn(c *config.Config, log *logrus.Logger) {
 	for key, set := range map[string]bool{
-		"appservices":                 len(c.Appservices) > 0,
 		"url_previews.enabled: true":  c.URLPreviews.Enabled,
 		"registration.mode: token":    c.Registration.Mode == "token",
 		"registration.mode: approval": c.Registration.Mode == "approval",

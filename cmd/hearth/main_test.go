@@ -236,10 +236,10 @@ func TestWarnings(t *testing.T) {
 	if warn(c, out); log.String() != "" {
 		t.Errorf("the defaults warn: %s", log)
 	}
-	c.Appservices, c.URLPreviews.Enabled, c.Registration.Mode = []string{"x"}, true, "token"
+	c.URLPreviews.Enabled, c.Registration.Mode = true, "token"
 	c.Listeners.Admin.Address = ":8009"
 	warn(c, out)
-	for _, want := range []string{"appservices", "url_previews", "registration.mode", "admin API can be reached"} {
+	for _, want := range []string{"url_previews", "registration.mode", "admin API can be reached"} {
 		if !strings.Contains(log.String(), want) {
 			t.Errorf("no word of %s: %s", want, log)
 		}
