@@ -1,0 +1,156 @@
+// Package transport sends requests to other servers: it finds them, connects to them,
+// signs what it sends and bounds what comes back.
+package transport
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"hearth/federationapi/xmatrix"
+	"hearth/internal/merr"
+	"hearth/internal/pdu"
+)
+
+const (
+	usualTimeout = 30 * time.Second
+	usualAnswer  = 1 << 20 // bytes
+)
+
+// Options say how to build a Client.
+type Options struct {
+	// Signer signs requests; its name is that of our server.
+	Signer pdu.Signer
+	// Dial connects over TCP to host:port and refuses addresses of the inside, as
+	// safedial does.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// LookupSRV is [net.Resolver.LookupSRV]; nil: of the system's resolver.
+	LookupSRV func(ctx context.Context, service, proto, name string) (string, []*net.SRV, error)
+	// CAs are trusted to name servers; nil: those of the system.
+	CAs       *x509.CertPool
+	UserAgent string
+	Now       func() time.Time
+}
+
+// Client talks to other servers. It may be used by many goroutines.
+type Client struct {
+	o         Options
+	discovery *discovery
+	http      *http.Transport
+	slots     *slots
+}
+
+// New returns a client without connections.
+func New(o Options) *Client {
+	if o.LookupSRV == nil {
+		o.LookupSRV = net.DefaultResolver.LookupSRV
+	}
+	return &Client{o: o, discovery: newDiscovery(o), http: newRoundTripper(o), slots: newSlots()}
+}
+
+// Close closes idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Request is a request to another server.
+type Request struct {
+	// Destination is the server name.
+	Destination string
+	Method      string
+	// Path is escaped and begins with /_matrix/.
+	Path  string
+	Query url.Values
+	// Body is a JSON object; nil: none.
+	Body []byte
+	// Unsigned leaves the signature away, for the endpoints that need none.
+	Unsigned bool
+	// Timeout bounds everything; 0: 30 s. The context may end it earlier.
+	Timeout time.Duration
+	// MaxAnswer bounds the answer, in bytes; 0: 1 MiB. At most [pdu.MaxJSON].
+	MaxAnswer int64
+}
+
+// Do sends a request and returns the answer, a JSON object in canonical form, with its
+// status, which is 2xx. Redirects are not followed.
+//
+// All errors are *merr.Error and can be shown to users: what the other server says
+// about its request is never an error about theirs. The cause is a *[PeerError] if the
+// other server answered with an error. Temporary is set if it may do better later.
+func (c *Client) Do(ctx context.Context, r Request) (status int, answer json.RawMessage, err error) {
+	if r.Destination == c.o.Signer.ServerName {
+		return 0, nil, merr.Internal(errors.New("a request to ourselves"))
+	}
+	if r.Timeout == 0 {
+		r.Timeout = usualTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	free, err := c.slots.take(ctx, r.Destination)
+	if err != nil {
+		return 0, nil, unreachable(err)
+	}
+	defer free()
+	t, err := c.discovery.resolve(ctx, r.Destination)
+	if err != nil {
+		return 0, nil, unreachable(err)
+	}
+	req, err := c.request(ctx, r, t)
+	if err != nil {
+		return 0, nil, err
+	}
+	resp, err := c.http.RoundTrip(req)
+	if err != nil {
+		return 0, nil, unreachable(err)
+	}
+	defer resp.Body.Close()
+	return read(resp, r.MaxAnswer)
+}
+
+// request builds the HTTP request with its signature.
+func (c *Client) request(ctx context.Context, r Request, t *target) (*http.Request, error) {
+	if !strings.HasPrefix(r.Path, "/_matrix/") {
+		return nil, merr.Internal(errors.New("a request outside of /_matrix/"))
+	}
+	content := r.Body
+	if content != nil {
+		var err error
+		if content, err = pdu.Canonical(content, false); err != nil {
+			return nil, err
+		}
+	}
+	uri := r.Path
+	if len(r.Query) > 0 {
+		uri += "?" + r.Query.Encode()
+	}
+	req, err := http.NewRequestWithContext(context.WithValue(ctx, targetKey{}, t), r.Method, "https://"+t.pool()+uri, nil)
+	if err != nil {
+		return nil, merr.Internal(err)
+	}
+	if req.URL.RequestURI() != uri { // it would not be what is signed
+		return nil, merr.Internal(errors.New("the path of a request is not escaped as it should be"))
+	}
+	req.Host = t.host
+	req.Header.Set("User-Agent", c.o.UserAgent)
+	if content != nil {
+		req.Header.Set("Content-Type", "application/json")
+		req.ContentLength = int64(len(content))
+		req.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil }
+		req.Body, _ = req.GetBody() // never fails
+	}
+	if r.Unsigned {
+		return req, nil
+	}
+	header, err := xmatrix.Sign(xmatrix.Request{Method: r.Method, URI: uri, Destination: r.Destination, Content: content}, c.o.Signer)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", header)
+	return req, nil
+}
