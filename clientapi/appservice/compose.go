@@ -33,7 +33,7 @@ func (p *peer) next(ctx context.Context, last *transaction, doubt bool) (*transa
 		c, err := p.compose(ctx)
 		if err != nil {
 			if last != nil { // that much is known, whatever comes next
-				if _, err := p.s.db.advance(ctx, p.nid, 0, nil); err != nil {
+				if _, err := p.s.db.advance(ctx, p.nid, &content{}); err != nil {
 					return nil, err
 				}
 			}
@@ -42,7 +42,10 @@ func (p *peer) next(ctx context.Context, last *transaction, doubt bool) (*transa
 		if c.upTo == 0 && last == nil && c.empty() {
 			return nil, nil
 		}
-		t, err := p.s.db.advance(ctx, p.nid, c.upTo, c.body())
+		t, err := p.s.db.advance(ctx, p.nid, c)
+		if err == nil {
+			p.acknowledge(ctx, c)
+		}
 		if err != nil || t != nil || c.upTo == 0 {
 			return t, err
 		}
@@ -54,16 +57,16 @@ func (p *peer) next(ctx context.Context, last *transaction, doubt bool) (*transa
 type content struct {
 	events, ephemeral []byte // elements of an array with commas between
 	stable, unstable  bool   // names under which ephemeral goes out
-	upTo              int64  // the last position that it takes up
+	upTo              int64  // the last position of the room log that it takes up
+	encryption        encryption
 }
 
-func (c *content) empty() bool { return len(c.events) == 0 && len(c.ephemeral) == 0 }
+func (c *content) empty() bool {
+	return len(c.events) == 0 && len(c.ephemeral) == 0 && c.encryption.empty()
+}
 
-// body returns the JSON of the transaction, nil if it is empty.
-func (c *content) body() []byte {
-	if c.empty() {
-		return nil
-	}
+// body returns the JSON of the transaction.
+func (c *content) body() ([]byte, error) {
 	out := append([]byte(`{"events":[`), c.events...)
 	out = append(out, ']')
 	put := func(name string, list []byte) { out = append(append(append(out, `,"`+name+`":[`...), list...), ']') }
@@ -73,7 +76,8 @@ func (c *content) body() []byte {
 	if c.unstable && len(c.ephemeral) > 0 {
 		put("de.sorunome.msc2409.ephemeral", c.ephemeral)
 	}
-	return append(out, '}')
+	out, err := c.encryption.put(out)
+	return append(out, '}'), err
 }
 
 // compose reads what the service waits for.
@@ -98,6 +102,9 @@ func (p *peer) compose(ctx context.Context) (*content, error) {
 			return c, nil
 		}
 		c.upTo = pos
+	}
+	if err := p.addDevices(ctx, c); err != nil {
+		return nil, err
 	}
 	p.addTyping(c)
 	return c, nil

@@ -61,6 +61,11 @@ func (db database) reconcile(ctx context.Context, rs []*Registration) (nids []in
 			if err := count(tx, s.nid, r); err != nil {
 				return err
 			}
+			if r.Encryption { // what was sent to its devices before is to be found
+				if err := tx.Exec(`DELETE FROM progress WHERE one = 2`); err != nil {
+					return err
+				}
+			}
 		}
 		for _, s := range known {
 			if err := forget(tx, s.nid, "network_room"); err != nil {
@@ -104,7 +109,7 @@ func services(q store.Queryer) (map[string]serviceRow, error) {
 
 // forget deletes what waits for a service, and its rows in more tables.
 func forget(tx *store.Tx, nid int64, more ...string) error {
-	for _, table := range append([]string{"pending", "txn"}, more...) {
+	for _, table := range append([]string{"pending", "txn", "device", "device_list"}, more...) {
 		if err := tx.Exec(`DELETE FROM `+table+` WHERE service = $1`, nid); err != nil {
 			return err
 		}
@@ -118,6 +123,9 @@ func interestKey(r *Registration) string {
 	fmt.Fprintf(h, "%q", r.Sender)
 	for _, n := range r.Users {
 		fmt.Fprintf(h, "%q", n.Regex)
+	}
+	if r.Encryption {
+		fmt.Fprint(h, "devices too")
 	}
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil))
 }
@@ -281,19 +289,26 @@ func (db database) inFlight(ctx context.Context, nid int64) (*transaction, error
 	return t, nil
 }
 
-// advance stores that the transaction in flight was confirmed, and that the next one
-// (body nil: none) takes up the pending positions up to upTo.
-func (db database) advance(ctx context.Context, nid, upTo int64, body []byte) (next *transaction, err error) {
+// advance stores that the transaction in flight was confirmed, and the next one, nil if
+// its content is empty, with what it takes up.
+func (db database) advance(ctx context.Context, nid int64, c *content) (next *transaction, err error) {
+	body, err := c.body()
+	if err != nil {
+		return nil, err
+	}
 	err = db.Write(ctx, func(tx *store.Tx) error {
 		next = nil
 		if err := tx.Exec(`DELETE FROM txn WHERE service = $1`, nid); err != nil {
 			return err
 		}
-		if err := tx.Exec(`DELETE FROM pending WHERE service = $1 AND pos <= $2`, nid, upTo); err != nil {
+		if err := tx.Exec(`DELETE FROM pending WHERE service = $1 AND pos <= $2`, nid, c.upTo); err != nil {
 			return err
 		}
-		if body == nil {
+		if c.empty() {
 			return nil
+		}
+		if err := c.encryption.write(tx, nid); err != nil {
+			return err
 		}
 		var epoch string
 		var n int64

@@ -112,7 +112,7 @@ func readFile(path string) ([]byte, error) {
 
 // flags are keys of experiments whose effect is always on, or which only ask for what
 // the spec now has; their values do not matter.
-var flags = []string{"org.matrix.msc3202", "io.element.msc4190", "org.matrix.msc4190", "ip_range_whitelist"}
+var flags = []string{"io.element.msc4190", "org.matrix.msc4190", "ip_range_whitelist"}
 
 func (l *loader) registration(root *yaml.Node) *Registration {
 	m := l.mapping(root, "")
@@ -151,6 +151,7 @@ func (l *loader) registration(root *yaml.Node) *Registration {
 	unstable = m.boolean("org.matrix.msc2409.push_ephemeral", false) || unstable
 	unstable = m.boolean("push_ephemeral", false) || unstable
 	r.Ephemeral, r.stableEphemeral, r.unstableEphemeral = stable || unstable, stable, unstable
+	r.Encryption = m.boolean("org.matrix.msc3202", false)
 	for _, key := range flags {
 		m.seen[key] = true
 	}

@@ -54,7 +54,7 @@ func TestLoad(t *testing.T) {
 		t.Fatal(rs.All())
 	}
 	if one.URL != "http://127.0.0.1:1234/bridge" || two.URL != "" || one.Sender != "@_irc_bot:test" || one.RateLimited || !two.RateLimited ||
-		!one.Ephemeral || one.unstableEphemeral || !two.Ephemeral || !two.unstableEphemeral || two.stableEphemeral || strings.Join(one.Protocols, " ") != "irc ircs" ||
+		!one.Encryption || !one.Ephemeral || one.unstableEphemeral || !two.Ephemeral || !two.unstableEphemeral || two.stableEphemeral || strings.Join(one.Protocols, " ") != "irc ircs" ||
 		one.hsToken != "token-of-the-server" {
 		t.Errorf("%+v\n%+v", one, two)
 	}

@@ -20,8 +20,11 @@ type Registration struct {
 	RateLimited bool
 	// Protocols are the third-party protocols that the service bridges.
 	Protocols []string
-	// Ephemeral says that the service wants typing notifications, receipts and presence.
+	// Ephemeral says that the service wants typing notifications and receipts.
 	Ephemeral bool
+	// Encryption says that the service wants messages to its devices and news of keys
+	// (MSC3202 and MSC4203) instead of asking /sync for them.
+	Encryption bool
 
 	// stableEphemeral and unstableEphemeral are the names that it asked for: that of the
 	// spec and the one from before v1.13.

@@ -103,15 +103,19 @@ func (s *Service) Close() error { return s.db.Close() }
 func (s *Service) Run(ctx context.Context) error {
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return s.follow(ctx) })
-	ephemeral := false
+	ephemeral, encryption := false, false
 	for _, p := range s.peers {
 		if p.URL != "" {
 			work.Go(func() error { return p.run(ctx) })
 			ephemeral = ephemeral || p.Ephemeral
+			encryption = encryption || p.Encryption
 		}
 	}
 	if ephemeral {
 		work.Go(func() error { return s.relayTyping(ctx) })
+	}
+	if encryption {
+		work.Go(func() error { return s.followUsers(ctx) })
 	}
 	work.Go(func() error {
 		select {
