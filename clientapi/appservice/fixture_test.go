@@ -112,16 +112,18 @@ type arrival struct {
 // request is taken and the answer lost.
 type fakeService struct {
 	*httptest.Server
-	mu       sync.Mutex
-	got      []arrival
-	arrived  chan struct{}
-	answer   func(a arrival) (int, string)
-	inFlight map[*http.Request]bool
-	overlap  bool
+	mu  sync.Mutex
+	got []arrival
+	// confirmed are the indexes of those that were answered with 200.
+	confirmed map[int]bool
+	arrived   chan struct{}
+	answer    func(a arrival) (int, string)
+	inFlight  map[*http.Request]bool
+	overlap   bool
 }
 
 func newFakeService(t *testing.T) *fakeService {
-	f := &fakeService{inFlight: map[*http.Request]bool{}, arrived: make(chan struct{}, 1), answer: func(arrival) (int, string) { return 200, "{}" }}
+	f := &fakeService{confirmed: map[int]bool{}, inFlight: map[*http.Request]bool{}, arrived: make(chan struct{}, 1), answer: func(arrival) (int, string) { return 200, "{}" }}
 	f.Server = httptest.NewServer(http.HandlerFunc(f.serve))
 	t.Cleanup(f.Close)
 	return f
@@ -132,6 +134,7 @@ func (f *fakeService) serve(w http.ResponseWriter, r *http.Request) {
 	a := arrival{r.Method, r.URL.EscapedPath(), r.URL.RawQuery, r.Header.Get("Authorization"), string(body)}
 	f.mu.Lock()
 	f.got = append(f.got, a)
+	at := len(f.got) - 1
 	put := a.method == "PUT"
 	if put {
 		for other := range f.inFlight { // unless who sent it was stopped
@@ -144,6 +147,7 @@ func (f *fakeService) serve(w http.ResponseWriter, r *http.Request) {
 	status, text := answer(a)
 	f.mu.Lock()
 	delete(f.inFlight, r)
+	f.confirmed[at] = status == 200
 	f.mu.Unlock()
 	poke(f.arrived)
 	if status < 0 {
@@ -192,26 +196,33 @@ func (a arrival) content(t *testing.T) txnBody {
 	return b
 }
 
-// events returns the ids of the events of different transactions in order of arrival,
-// and checks that a transaction that came twice was the same.
+// events returns the ids of the events of different transactions that were confirmed,
+// in order of arrival. It checks that a transaction that came twice was the same, and
+// that no event came in two.
 func (f *fakeService) events(t *testing.T) []string {
 	t.Helper()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	var out []string
-	seen := map[string]string{}
-	for _, a := range f.requests() {
+	bodies, txns, confirmed := map[string]string{}, map[string]string{}, map[string]bool{}
+	for i, a := range f.got {
 		if a.method != "PUT" {
 			continue
 		}
-		if before, ok := seen[a.txn()]; ok {
-			if before != a.body {
-				t.Fatalf("transaction %s came as\n%s\nand as\n%s", a.txn(), before, a.body)
-			}
-			continue
+		if before, ok := bodies[a.txn()]; ok && before != a.body {
+			t.Fatalf("transaction %s came as\n%s\nand as\n%s", a.txn(), before, a.body)
 		}
-		seen[a.txn()] = a.body
+		bodies[a.txn()] = a.body
 		for _, e := range a.content(t).Events {
-			out = append(out, e.EventID)
+			if other, ok := txns[e.EventID]; ok && other != a.txn() {
+				t.Fatalf("event %s came in transactions %s and %s", e.EventID, other, a.txn())
+			}
+			txns[e.EventID] = a.txn()
+			if f.confirmed[i] && !confirmed[a.txn()] {
+				out = append(out, e.EventID)
+			}
 		}
+		confirmed[a.txn()] = confirmed[a.txn()] || f.confirmed[i]
 	}
 	return out
 }

@@ -32,6 +32,9 @@ func TestInterest(t *testing.T) {
 			member("!r:test", "@net_bob:test", "@net_bob:test", "join", "$join"),
 			event("!r:test", "@alice:test", "$joined"),
 			member("!r:test", "@net_bob:test", "@net_bob:test", "join", "$profile"),
+			member("!r:test", "@net_two:test", "@net_two:test", "join", "$two"),
+			member("!r:test", "@net_two:test", "@net_two:test", "leave", "$one-left"),
+			event("!r:test", "@alice:test", "$still"),
 			member("!r:test", "@net_eve:other", "@net_eve:other", "join", "$foreign"),
 			member("!r:test", "@alice:test", "@net_bob:test", "leave", "$kick"),
 			event("!r:test", "@net_eve:other", "$gone"),
@@ -41,7 +44,7 @@ func TestInterest(t *testing.T) {
 			member("!s:test", "@users:test", "@users:test", "join", "$bot"),
 			event("!s:test", "@alice:test", "$with-bot"),
 		)
-		users.await(t, "$invite", "$join", "$joined", "$profile", "$foreign", "$kick", "$sender", "$bot", "$with-bot")
+		users.await(t, "$invite", "$join", "$joined", "$profile", "$two", "$one-left", "$still", "$foreign", "$kick", "$sender", "$bot", "$with-bot")
 		byAlias.await(t, "$alias")
 		byRoom.await(t, "$special")
 		f.settle()
