@@ -3,16 +3,13 @@ package roomserver
 import (
 	"context"
 
-	"hearth/internal/bus"
-	"hearth/internal/pdu"
 	"hearth/roomserver/roomapi"
 	"hearth/roomserver/storage"
 )
 
 const (
-	maxRecent  = 200
-	maxWindow  = 50_000
-	memberPage = 2000
+	maxRecent = 200
+	maxWindow = 50_000
 )
 
 // streamRecent sends the newest events of all rooms that a user has joined.
@@ -97,42 +94,4 @@ func (s *Server) sendRecent(ctx context.Context, w *roomapi.FrameWriter, userID,
 		return err
 	}
 	return w.Unread(&roomapi.UnreadEvent{RoomID: roomID, Thread: thread, Event: e.client})
-}
-
-// streamJoined sends the ids of joined members of one server.
-func (s *Server) streamJoined(ctx context.Context, req *roomapi.JoinedRequest, send func([]byte) error) error {
-	r, _, done, err := s.view(ctx, req.RoomID)
-	if err != nil {
-		return err
-	}
-	defer done()
-	for after := int64(-1 << 63); ; {
-		pairs, err := s.store.JoinedUsers(ctx, r.nid, after, memberPage)
-		if err != nil {
-			return err
-		}
-		users := make([]int64, 0, len(pairs)/2)
-		for i := 0; i < len(pairs); i += 2 {
-			users = append(users, pairs[i])
-			after = pairs[i+1]
-		}
-		texts, err := s.names.texts(ctx, users)
-		if err != nil {
-			return err
-		}
-		enc := bus.NewEncoder(nil)
-		for _, nid := range users {
-			if id := texts[nid]; pdu.Domain(id) == req.Server {
-				enc.String(id)
-			}
-		}
-		if len(enc.Buffer()) > 0 {
-			if err := send(enc.Buffer()); err != nil {
-				return err
-			}
-		}
-		if len(users) < memberPage {
-			return nil
-		}
-	}
 }

@@ -27,7 +27,6 @@ func (s *Server) handleUnread() error {
 	return errors.Join(
 		bus.HandleStream(s.bus, roomapi.UnreadStream, s.streamUnread),
 		bus.HandleStream(s.bus, roomapi.RecentStream, s.streamRecent),
-		bus.HandleStream(s.bus, roomapi.JoinedStream, s.streamJoined),
 	)
 }
 

@@ -134,19 +134,3 @@ func TestRecent(t *testing.T) {
 		}
 	})
 }
-
-func TestJoinedOfOneServer(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		room := f.create(roomapi.CreateRequest{Creator: alice, Preset: "public_chat"})
-		f.join(room, bob)
-		f.join(room, carol)
-		f.leave(room, carol)
-		for server, want := range map[string][]string{"test.example": {alice, bob}, "other.example": nil} {
-			got, err := roomapi.ReadJoined(t.Context(), f.bus, &roomapi.JoinedRequest{RoomID: room, Server: server})
-			slices.Sort(got)
-			if err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s: %v, %v", server, got, err)
-			}
-		}
-	})
-}

@@ -15,9 +15,6 @@ var (
 	// RecentStream streams the newest events of all rooms that a user has joined;
 	// read it with ReadRecent.
 	RecentStream = bus.Stream[RecentRequest]{Subject: "roomserver.recent"}
-	// JoinedStream streams the ids of the members of a room who are of one server;
-	// read it with ReadJoined.
-	JoinedStream = bus.Stream[JoinedRequest]{Subject: "roomserver.joined"}
 )
 
 // MaxUnread is the greatest number of events that are looked at in a room.
@@ -89,9 +86,6 @@ type Recent struct {
 	Rooms  map[string]*UnreadRoom
 	Events []UnreadEvent
 }
-
-// JoinedRequest names a room and a server.
-type JoinedRequest struct{ RoomID, Server string }
 
 const (
 	frameRoom   = 4 // UnreadRoom as JSON
@@ -189,17 +183,4 @@ func ReadRecent(ctx context.Context, b *bus.Bus, req *RecentRequest) (*Recent, e
 		})
 	})
 	return recent, err
-}
-
-// ReadJoined reads a JoinedStream whole.
-func ReadJoined(ctx context.Context, b *bus.Bus, req *JoinedRequest) ([]string, error) {
-	var users []string
-	err := JoinedStream.Do(ctx, b, req, func(chunk []byte) error {
-		dec := bus.NewDecoder(chunk)
-		for dec.Len() > 0 && dec.Err() == nil {
-			users = append(users, dec.String())
-		}
-		return dec.Err()
-	})
-	return users, err
 }

@@ -27,25 +27,3 @@ func (s *Store) RecentEvents(ctx context.Context, user, low, high int64, limit i
 	})
 	return events, err
 }
-
-// JoinedUsers reads up to limit joined members of a room whose member event has a
-// number after one: pairs of the user and that number, in its order.
-func (s *Store) JoinedUsers(ctx context.Context, room, after int64, limit int) (users []int64, err error) {
-	err = s.read(ctx, "read members", func(r *store.Reader) error {
-		rows, err := r.Query(`SELECT user_nid, nid FROM member WHERE room = $1 AND membership = $2 AND nid > $3 ORDER BY nid LIMIT $4`,
-			room, MembershipJoin, after, limit)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var user, nid int64
-			if err := rows.Scan(&user, &nid); err != nil {
-				return err
-			}
-			users = append(users, user, nid)
-		}
-		return rows.Err()
-	})
-	return users, err
-}
