@@ -18,6 +18,20 @@ type fakeRooms struct {
 	last map[string]string
 	fail error
 	sync func(ctx context.Context, req *viewapi.SyncRequest, send func([]byte) error) error
+	// states are contents by room and type; GetStateEvent answers with a member event for all others.
+	states map[string]string
+}
+
+func (f *fakeRooms) stateEvent(_ context.Context, req *roomapi.StateEventRequest) (*roomapi.Event, error) {
+	if err := f.note(roomapi.GetStateEvent.Subject, req); err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if content, ok := f.states[req.RoomID+" "+req.Type]; ok {
+		return &roomapi.Event{Type: req.Type, JSON: json.RawMessage(`{"content":` + content + `}`)}, nil
+	}
+	return testMember("@alice:test", `{"membership":"join"}`), nil
 }
 
 // took returns the last request of a subject and forgets it.
@@ -96,7 +110,10 @@ func fake(t *testing.T, b *bus.Bus) *fakeRooms {
 	answers(t, b, f, roomapi.ResolveAlias, roomapi.AliasResponse{RoomID: testRoom, Servers: []string{"test"}})
 	answers(t, b, f, roomapi.Aliases, roomapi.AliasesResponse{})
 	answers(t, b, f, roomapi.GetEvent, *testMessage(testEvent))
-	answers(t, b, f, roomapi.GetStateEvent, *testMember("@alice:test", `{"membership":"join"}`))
+	must(t, bus.Handle(b, roomapi.GetStateEvent, f.stateEvent))
+	must(t, bus.ServeLog(b, roomapi.Log, func(context.Context, int64, int) ([]bus.Positioned[roomapi.Entry], int64, error) {
+		return nil, 0, nil
+	}))
 	answers(t, b, f, roomapi.Messages, roomapi.MessagesResponse{
 		Start: roomapi.Point{Ord: 9}, End: roomapi.Point{Ord: 2}, Events: []*roomapi.Event{testMessage("$a"), testMessage("$b")},
 		State: []*roomapi.Event{testMember("@alice:test", `{}`)},

@@ -138,9 +138,12 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, v3 + "/pushrules/global/", user, noneBody, s.pushRulesGlobal},
 		{get, v3 + "/pushrules/global", user, noneBody, s.pushRulesGlobal},
 		{get, v3 + "/pushrules/global/{kind}/{ruleId}", user, noneBody, s.pushRule},
+		{put, v3 + "/pushrules/global/{kind}/{ruleId}", user, objectBody, s.putPushRule},
+		{del, v3 + "/pushrules/global/{kind}/{ruleId}", user, optionalBody, s.deletePushRule},
 		{get, v3 + "/pushrules/global/{kind}/{ruleId}/enabled", user, noneBody, s.pushRuleEnabled},
+		{put, v3 + "/pushrules/global/{kind}/{ruleId}/enabled", user, objectBody, s.enablePushRule},
 		{get, v3 + "/pushrules/global/{kind}/{ruleId}/actions", user, noneBody, s.pushRuleActions},
-		{get, v3 + "/pushers", user, noneBody, s.pushers},
+		{put, v3 + "/pushrules/global/{kind}/{ruleId}/actions", user, objectBody, s.setPushRuleActions},
 		{get, v3 + "/voip/turnServer", user, noneBody, s.turnServer},
 
 		{get, v3 + "/thirdparty/protocols", user, noneBody, s.thirdPartyProtocols},

@@ -24,6 +24,7 @@ import (
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
+	"hearth/clientapi/push"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/internal/lru"
@@ -67,6 +68,8 @@ type Deps struct {
 	Outside *http.Client
 	// Appservices are the application services; nil: none.
 	Appservices *appservice.Registrations
+	// DenyNetworks and AllowNetworks bound where push gateways may be, as in safedial.New.
+	DenyNetworks, AllowNetworks []netip.Prefix
 	// MaxUpload bounds an upload to the content repository, in bytes; 0: as in media.Deps.
 	MaxUpload int64
 	// Previews connects to pages that users name; nil: no previews of links.
@@ -83,6 +86,7 @@ type Server struct {
 	services   *appservice.Service // nil: there are none
 	ghosts     *ghosts
 	media      *media.Server
+	push       *push.Server // nil: nobody is pushed to
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
@@ -119,11 +123,18 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("media: %w", err), store.Close())
 	}
-	s, err := newGateway(d, repository)
+	pushers, err := push.New(ctx, push.Deps{
+		Bus: d.Bus, ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
+		Now: d.Now, Deny: d.DenyNetworks, Allow: d.AllowNetworks,
+	})
 	if err != nil {
-		return nil, errors.Join(err, repository.Close(), store.Close())
+		return nil, errors.Join(fmt.Errorf("push: %w", err), repository.Close(), store.Close())
 	}
-	s.store = store
+	s, err := newGateway(d, repository, pushers.Routes)
+	if err != nil {
+		return nil, errors.Join(err, pushers.Close(), repository.Close(), store.Close())
+	}
+	s.store, s.push = store, pushers
 	if len(d.Appservices.All()) == 0 {
 		return s, nil
 	}
@@ -138,8 +149,8 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 }
 
 // newGateway builds the part that speaks HTTP. It needs a user store somewhere on the
-// bus. repository may be nil: no media.
-func newGateway(d Deps, repository *media.Server) (*Server, error) {
+// bus. repository may be nil: no media. more are the tables of other parts.
+func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.Auth) []matrixhttp.Route) (*Server, error) {
 	s := &Server{
 		media: repository, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
 		tokens:  newTokenCache(d.Bus, d.Now),
@@ -168,6 +179,9 @@ func newGateway(d Deps, repository *media.Server) (*Server, error) {
 	clientRoutes := append(s.clientRoutes(), s.keyRoutes()...)
 	if s.media != nil {
 		clientRoutes = append(clientRoutes, s.media.Routes(s.user, s.guest)...)
+	}
+	for _, routes := range more {
+		clientRoutes = append(clientRoutes, routes(s.user)...)
 	}
 	if d.AdminOnClient {
 		clientRoutes = append(clientRoutes, s.adminRoutes()...)
@@ -209,6 +223,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.seen.run(ctx); return nil })
 	group.Go(func() error { return s.media.Run(ctx) })
+	group.Go(func() error { return s.push.Run(ctx) })
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}
@@ -224,7 +239,7 @@ func (s *Server) Close() error {
 	if s.services != nil {
 		err = s.services.Close()
 	}
-	return errors.Join(err, s.media.Close(), s.store.Close())
+	return errors.Join(err, s.push.Close(), s.media.Close(), s.store.Close())
 }
 
 // Lost is closed when another process took the user store over: this one must stop.

@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -94,15 +95,30 @@ func (s *Server) load(ctx context.Context) error {
 	return err
 }
 
-// Run follows the logs and sends until ctx ends.
+// Run follows the logs and sends until ctx ends. It fails if another process has taken
+// the database.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	var work sync.WaitGroup
-	defer work.Wait()
 	work.Go(func() { s.rules.run(ctx, s.log) })
 	work.Go(func() { s.follow(ctx) })
+	work.Go(func() {
+		select {
+		case <-s.db.Lost():
+			cancel(errLost)
+		case <-ctx.Done():
+		}
+	})
 	s.sender.run(ctx)
+	work.Wait()
+	if errors.Is(context.Cause(ctx), errLost) {
+		return errLost
+	}
 	return nil
 }
+
+var errLost = errors.New("push: the database was taken over by another process")
 
 // Close releases the database. Run must have ended.
 func (s *Server) Close() error {

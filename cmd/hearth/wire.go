@@ -70,6 +70,7 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		MinPasswordLength: c.Registration.MinPasswordLength, PublicBaseURL: a.publicURL(),
 		AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
 		MaxUpload: int64(c.Media.MaxUpload), Appservices: a.services, Previews: previews,
+		DenyNetworks: denied(c), AllowNetworks: c.Outbound.AllowNetworks,
 	})
 	if err != nil {
 		return nil, err
@@ -80,15 +81,19 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 
 // outbound connects to addresses that others choose.
 func outbound(c *config.Config) (*safedial.Dialer, error) {
-	var deny []netip.Prefix
-	if c.Outbound.DenyNetworks != nil {
-		deny = append([]netip.Prefix{}, *c.Outbound.DenyNetworks...)
-	}
-	d, err := safedial.New(deny, c.Outbound.AllowNetworks)
+	d, err := safedial.New(denied(c), c.Outbound.AllowNetworks)
 	if err != nil {
 		return nil, fmt.Errorf("outbound: %w", err)
 	}
 	return d, nil
+}
+
+// denied is what the configuration denies; nil is the default.
+func denied(c *config.Config) []netip.Prefix {
+	if c.Outbound.DenyNetworks == nil {
+		return nil
+	}
+	return append([]netip.Prefix{}, *c.Outbound.DenyNetworks...)
 }
 
 func buildSyncAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
