@@ -135,6 +135,9 @@ func (s *Server) compose(ctx context.Context, p *pusher, n *notice) (body *notif
 func (s *Server) describe(ctx context.Context, p *pusher, ev *roomapi.Event, body *notification) (err error) {
 	body.Type, body.Sender, body.Content = ev.Type, ev.Sender, ev.Content()
 	body.UserTarget = ev.Type == "m.room.member" && ev.StateKey != nil && *ev.StateKey == p.userID
+	if body.UserTarget && ev.Membership == "invite" {
+		return s.describeInvite(ctx, p, ev, body)
+	}
 	if body.SenderName, err = memberName(ctx, s.bus, body.RoomID, p.userID, ev.Sender); err != nil {
 		return err
 	}
@@ -143,6 +146,32 @@ func (s *Server) describe(ctx context.Context, p *pusher, ev *roomapi.Event, bod
 	}
 	body.RoomAlias, err = stateText(ctx, s.bus, body.RoomID, p.userID, "m.room.canonical_alias", "", "alias")
 	return err
+}
+
+// describeInvite adds what the stripped state says, which is all that the user may see.
+func (s *Server) describeInvite(ctx context.Context, p *pusher, ev *roomapi.Event, body *notification) error {
+	answer, err := roomapi.InviteState.Do(ctx, s.bus, &roomapi.InviteStateRequest{RoomID: body.RoomID, UserID: p.userID})
+	if err != nil {
+		if gone(err) {
+			return nil // it was answered meanwhile
+		}
+		return err
+	}
+	pdu.Elements(answer.Events, func(stripped []byte) bool {
+		typ, _ := pdu.GetString(stripped, "type")
+		key, _ := pdu.GetString(stripped, "state_key")
+		content, _ := pdu.Get(stripped, "content")
+		switch {
+		case typ == "m.room.member" && key == ev.Sender:
+			body.SenderName, _ = pdu.GetString(content, "displayname")
+		case typ == "m.room.name" && key == "":
+			body.RoomName, _ = pdu.GetString(content, "name")
+		case typ == "m.room.canonical_alias" && key == "":
+			body.RoomAlias, _ = pdu.GetString(content, "alias")
+		}
+		return true
+	})
+	return nil
 }
 
 // memberName is the display name of a user in a room, as another user sees it.

@@ -157,6 +157,10 @@ func (o *owners) serve(t *testing.T, b *bus.Bus) {
 			return nil, merr.NotFound("Unknown event")
 		}),
 		call(o, b, roomapi.GetStateEvent, o.stateEvent),
+		call(o, b, roomapi.InviteState, func(*roomapi.InviteStateRequest) (*roomapi.InviteStateResponse, error) {
+			return &roomapi.InviteStateResponse{Events: json.RawMessage(`[{"content":{"name":"Elsewhere"},"sender":"@bob:h","state_key":"","type":"m.room.name"},` +
+				`{"content":{"displayname":"B"},"sender":"@bob:h","state_key":"@bob:h","type":"m.room.member"}]`)}, nil
+		}),
 		call(o, b, userapi.PushRules, func(req *userapi.UserRequest) (*userapi.PushRulesResponse, error) {
 			rs := o.rules[req.UserID]
 			if rs == nil {

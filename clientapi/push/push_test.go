@@ -88,7 +88,7 @@ func TestWhatIsNotSent(t *testing.T) {
 		invite := f.owners.event("!other:h", bob, "m.room.member", &member, `{"membership":"invite"}`)
 		n := f.gateway.wait(t, 1)
 		same(t, "invite", eventIDs(n), []string{invite})
-		if n[0]["user_is_target"] != true {
+		if n[0]["user_is_target"] != true || n[0]["sender_display_name"] != "B" || n[0]["room_name"] != "Elsewhere" {
 			t.Errorf("invite: %v", n[0])
 		}
 	})
