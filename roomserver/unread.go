@@ -161,11 +161,12 @@ func (s *Server) unreadEvents(ctx context.Context, r *room, u *roomapi.UnreadRoo
 	high, bytes := storage.OrdAfter(u.Pos), 0
 	var found []roomapi.UnreadEvent // newest first
 	for scanned := 0; ; {
-		rows, err := s.store.Backwards(ctx, r.nid, u.From, high, unreadPage)
+		// The recent events of a room are often in memory: only their numbers are read.
+		nids, err := s.store.TimelineNids(ctx, r.nid, u.From, high, unreadPage)
 		if err != nil {
 			return err
 		}
-		page, err := s.finish(ctx, r.version, rows)
+		page, err := s.events(ctx, r, nids)
 		if err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ type Recent struct {
 
 const (
 	frameRoom   = 4 // UnreadRoom as JSON
-	frameUnread = 5 // room id, thread, Event
+	frameUnread = 5 // room id, thread, then the Event
 	frameNext   = 6 // a position
 )
 
@@ -104,11 +104,11 @@ func (w *FrameWriter) Room(r *UnreadRoom) error {
 
 // Unread writes an event with its thread.
 func (w *FrameWriter) Unread(e *UnreadEvent) error {
-	enc := bus.NewEncoder(nil)
+	enc := bus.NewEncoder(w.event[:0])
 	enc.String(e.RoomID)
 	enc.String(e.Thread)
-	appendEvent(&enc, e.Event)
-	return w.frame(frameUnread, enc.Buffer())
+	w.event = e.Event.AppendWire(enc.Buffer())
+	return w.frame(frameUnread, w.event)
 }
 
 // Next writes where to go on.
@@ -121,10 +121,11 @@ func (w *FrameWriter) Next(pos int64) error {
 func parseUnread(payload []byte) (u UnreadEvent, err error) {
 	dec := bus.NewDecoder(payload)
 	u.RoomID, u.Thread = dec.String(), dec.String()
-	if u.Event, err = parseEvent(&dec); err == nil && u.Event == nil {
-		err = bus.ErrWire
+	if err := dec.Err(); err != nil {
+		return u, err
 	}
-	return u, err
+	u.Event = new(Event)
+	return u, u.Event.ParseWire(payload[len(payload)-dec.Len():])
 }
 
 // ReadUnread hands each room of an UnreadStream to f, in the order of the request.

@@ -27,3 +27,25 @@ func (s *Store) RecentEvents(ctx context.Context, user, low, high int64, limit i
 	})
 	return events, err
 }
+
+// TimelineNids reads the numbers of up to limit events of a room's timeline with
+// low < ord ≤ high, the newest first.
+func (s *Store) TimelineNids(ctx context.Context, room, low, high int64, limit int) (nids []int64, err error) {
+	err = s.read(ctx, "read timeline", func(r *store.Reader) error {
+		nids = nil
+		rows, err := r.Query(`SELECT nid FROM event WHERE room = $1 AND ord > $2 AND ord <= $3 ORDER BY ord DESC LIMIT $4`, room, low, high, limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var nid int64
+			if err := rows.Scan(&nid); err != nil {
+				return err
+			}
+			nids = append(nids, nid)
+		}
+		return rows.Err()
+	})
+	return nids, err
+}

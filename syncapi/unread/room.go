@@ -24,8 +24,9 @@ func (v *view) learn(u *roomapi.UnreadRoom) {
 	r := v.rooms.GetOrPut(u.RoomID, new(room))
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u.StatePos >= r.pos {
-		r.pos, r.members = u.StatePos, u.Members
+	// No event of the room stands between the state and the answer.
+	if pos := max(u.StatePos, u.Pos); pos >= r.pos {
+		r.pos, r.members = pos, u.Members
 		r.power = pushrules.Power{Levels: u.Levels, Creators: u.Creators, Privileged: u.Privileged}
 	}
 }
