@@ -151,7 +151,7 @@ func (v version) last() int64 { return max(v.rules, v.ignored) }
 
 const ignoredType = "m.ignored_user_list"
 
-// RulesTypes are the types of account data on which all counts depend.
+// rulesTypes are the types of account data on which all counts depend.
 var rulesTypes = [...]string{pushrules.AccountDataType, ignoredType}
 
 // Depends reports whether counts depend on global account data of a type.
