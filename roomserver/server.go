@@ -16,6 +16,7 @@ package roomserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ import (
 	"hearth/internal/pdu"
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
+	"hearth/roomserver/search"
 	"hearth/roomserver/storage"
 )
 
@@ -54,6 +56,7 @@ type Server struct {
 	now        func() time.Time
 
 	store   *storage.Store
+	search  *search.Index
 	names   *names
 	rooms   *rooms
 	cache   *lru.Cache[int64, *stored]
@@ -88,9 +91,14 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		aliases:  newReservations(),
 		profiles: make(chan roomapi.UpdateProfileRequest, maxProfileUpdates),
 	}
+	s.search, err = search.New(ctx, search.Deps{
+		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
 	if err := s.start(ctx); err != nil {
-		db.Close()
-		return nil, err
+		return nil, errors.Join(err, s.search.Close(), db.Close())
 	}
 	return s, nil
 }
@@ -115,16 +123,19 @@ func (s *Server) start(ctx context.Context) error {
 }
 
 // Run does the background work until ctx ends: profile changes, typing timeouts,
-// old transaction ids.
+// old transaction ids, the search index.
 func (s *Server) Run(ctx context.Context) error {
 	s.work.Go(func() { s.typing.run(ctx) })
 	s.work.Go(func() { s.runProfiles(ctx) })
 	s.work.Go(func() { s.expireTxns(ctx) })
+	s.work.Go(func() { s.search.Run(ctx) })
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-s.store.DB.Lost():
 		return fmt.Errorf("roomserver: the database was taken over by another process")
+	case <-s.search.Lost():
+		return fmt.Errorf("roomserver: the search index was taken over by another process")
 	}
 }
 
@@ -135,7 +146,7 @@ func (s *Server) Lost() <-chan struct{} { return s.store.DB.Lost() }
 // writes what is queued.
 func (s *Server) Close() error {
 	s.work.Wait()
-	return s.store.DB.Close()
+	return errors.Join(s.search.Close(), s.store.DB.Close())
 }
 
 // handle registers the calls: one line each.
@@ -180,6 +191,7 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.MutualRooms, s.mutualRooms),
 		bus.Handle(b, roomapi.FindUsers, s.findUsers),
 		bus.Handle(b, roomapi.LocalMembers, s.localMembers),
+		bus.Handle(b, roomapi.Search, s.searchEvents),
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),

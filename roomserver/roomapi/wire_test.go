@@ -22,6 +22,11 @@ func TestWireRoundTrip(t *testing.T) {
 	receipt := &Entry{Kind: KindReceipt, RoomID: "!r", Receipt: &Receipt{UserID: "@a:x", Kind: "m.read", EventID: "$e", ThreadID: "main", TS: 5, Pos: 9}}
 	page := &MessagesResponse{Start: Point{Ord: -5}, End: Point{Pos: 3}, Events: []*Event{sample(), message}, State: []*Event{sample()}}
 	context := &ContextResponse{Event: message, Before: []*Event{message}, After: []*Event{sample()}, End: Point{Ord: 9}}
+	found := &SearchResponse{Count: 7, Highlights: []string{"a", ""}, Next: "n", Results: []*SearchResult{
+		{RoomID: "!r", Rank: 0.5, Event: message, Start: Point{Ord: 1}, End: Point{Ord: 2}, Before: []*Event{sample()},
+			Profiles: []SenderProfile{{UserID: "@a:x", Profile: Profile{DisplayName: "A"}}}},
+		{RoomID: "!s", Event: message, After: []*Event{sample(), message}},
+	}}
 	for _, c := range []struct {
 		in, out interface {
 			AppendWire([]byte) []byte
@@ -29,7 +34,7 @@ func TestWireRoundTrip(t *testing.T) {
 		}
 	}{
 		{sample(), new(Event)}, {message, new(Event)}, {entry, new(Entry)}, {receipt, new(Entry)}, {&Entry{}, new(Entry)},
-		{page, new(MessagesResponse)}, {context, new(ContextResponse)},
+		{page, new(MessagesResponse)}, {context, new(ContextResponse)}, {found, new(SearchResponse)}, {&SearchResponse{}, new(SearchResponse)},
 	} {
 		wire := c.in.AppendWire(nil)
 		if err := c.out.ParseWire(wire); err != nil {
@@ -54,6 +59,7 @@ func FuzzParseWire(f *testing.F) {
 		new(Entry).ParseWire(b)
 		new(MessagesResponse).ParseWire(b)
 		new(ContextResponse).ParseWire(b)
+		new(SearchResponse).ParseWire(b)
 	})
 }
 

@@ -25,6 +25,12 @@ type Request struct {
 	Limit int
 }
 
+// Before reports whether a hit comes before another in the wanted order.
+func (r *Request) Before(a, b Hit) bool {
+	h := hits{recent: r.Recent}
+	return h.before(a, b)
+}
+
 // Hit is a document that was found.
 type Hit struct {
 	RoomID string
