@@ -10,7 +10,8 @@ import (
 	"hearth/syncapi/viewapi"
 )
 
-// point reads a pagination token: one of /messages and /context or one of /sync.
+// point reads a pagination token: one of /messages and /context, of /sync or
+// of sliding sync.
 // An empty token is no limit.
 func point(token string) (roomapi.Point, error) {
 	switch {
@@ -19,6 +20,12 @@ func point(token string) (roomapi.Point, error) {
 	case token[0] == 's':
 		t, err := viewapi.ParseToken(token)
 		return roomapi.Point{Pos: t.Room}, err
+	case token[0] == 'p':
+		pos, err := viewapi.ParsePos(token)
+		if err != nil {
+			return roomapi.Point{}, merr.InvalidParam("Invalid pagination token")
+		}
+		return roomapi.Point{Pos: pos.Token.Room}, nil
 	default:
 		return roomapi.ParseTimelineToken(token)
 	}

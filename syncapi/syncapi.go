@@ -5,6 +5,7 @@
 //	core    views of rooms and users, and what changed in them
 //	unread  counts of unread notifications
 //	v3      GET /sync
+//	sliding simplified sliding sync
 //	notify  wakes the long-polls concerned
 package syncapi
 
@@ -22,6 +23,7 @@ import (
 	"hearth/internal/bus"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
+	"hearth/syncapi/sliding"
 	"hearth/syncapi/unread"
 	"hearth/syncapi/v3"
 	"hearth/syncapi/viewapi"
@@ -45,6 +47,7 @@ type Server struct {
 	closed  bool
 	engine  *core.Engine
 	service *v3.Service
+	sliding *sliding.Service
 	ready   chan struct{} // closed when syncs are answered
 }
 
@@ -77,6 +80,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if err := errors.Join(
 		bus.HandleStream(s.deps.Bus, viewapi.Sync, views.service.Sync),
+		bus.HandleStream(s.deps.Bus, viewapi.Sliding, views.sliding.Sync),
+		bus.HandleStream(s.deps.Bus, viewapi.SlidingAt(views.sliding.Slot()), views.sliding.Sync),
 		bus.Handle(s.deps.Bus, viewapi.Unread, views.counting.unread),
 	); err != nil {
 		return fmt.Errorf("syncapi: register calls: %w", err)
@@ -85,6 +90,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.deps.Log.Info("syncapi: answering")
 	<-ctx.Done()
 	views.service.Stop()
+	views.sliding.Stop()
 	return broken(ctx)
 }
 
@@ -103,6 +109,7 @@ func (s *Server) Close() error {
 	s.closed = true
 	if s.service != nil {
 		s.service.Stop()
+		s.sliding.Stop()
 	}
 	if s.engine != nil {
 		s.engine.Close()
@@ -124,6 +131,7 @@ const (
 // views is the running core.
 type views struct {
 	service  *v3.Service // nil if the context ended before it was ready
+	sliding  *sliding.Service
 	counting *counting
 	work     *sync.WaitGroup
 	typing   func() // ends the subscription
@@ -154,7 +162,12 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 		engine.Close()
 		return v, fmt.Errorf("syncapi: metrics: %w", err)
 	}
-	if !s.own(engine, service) {
+	slides, err := sliding.New(sliding.Deps{Engine: engine, Metrics: s.deps.Metrics, Now: s.deps.Now})
+	if err != nil {
+		engine.Close()
+		return v, fmt.Errorf("syncapi: metrics: %w", err)
+	}
+	if !s.own(engine, service, slides) {
 		return v, nil
 	}
 	if v.typing, err = bus.Subscribe(s.deps.Bus, roomapi.TypingTopic, engine.ApplyTyping); err != nil {
@@ -173,20 +186,20 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 		})
 	})
 	if engine.Reach(ctx, viewapi.Token{Room: rooms, User: users}) == nil {
-		v.service = service
+		v.service, v.sliding = service, slides
 	}
 	return v, nil
 }
 
-// own keeps engine and service for Close; false, and both are closed, if Close was called.
-func (s *Server) own(engine *core.Engine, service *v3.Service) bool {
+// own keeps the parts for Close; false, and they are closed, if Close was called.
+func (s *Server) own(engine *core.Engine, service *v3.Service, slides *sliding.Service) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		engine.Close()
 		return false
 	}
-	s.engine, s.service = engine, service
+	s.engine, s.service, s.sliding = engine, service, slides
 	return true
 }
 

@@ -73,6 +73,12 @@ func serve(t testing.TB, b *bus.Bus, o *model.Owners) {
 		bus.Handle(b, roomapi.Messages, o.Messages),
 		bus.Handle(b, userapi.ChangedAccountData, o.AccountData),
 		bus.Handle(b, userapi.GetAccountData, o.AccountDataOf),
+		bus.Handle(b, userapi.DeviceSync, o.DeviceSync),
+		bus.Handle(b, userapi.ChangedDeviceLists, o.ChangedDeviceLists),
+		bus.Handle(b, userapi.LogPosition, func(context.Context, *userapi.Empty) (*userapi.Position, error) {
+			_, n := heads()
+			return &userapi.Position{Pos: n}, nil
+		}),
 		bus.HandleStream(b, roomapi.StateStream, func(ctx context.Context, req *roomapi.StateRequest, send func([]byte) error) error {
 			w := roomapi.NewFrameWriter(send)
 			if err := o.State(ctx, req, w.State); err != nil {

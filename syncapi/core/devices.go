@@ -34,10 +34,17 @@ func (e *Engine) applyDevice(pos int64, user, device string) {
 	e.wake(u)
 }
 
+// DeviceState is what a device is told of itself. News is the position of the last
+// entry about it; 0 if there was none lately.
+type DeviceState struct {
+	*userapi.DeviceSyncResponse
+	News int64
+}
+
 // DeviceSync returns the messages for a device after a position and the state of its
 // keys. Messages up to acked have arrived at the client. The owner is asked only if
 // there may be something that memory does not tell.
-func (e *Engine) DeviceSync(ctx context.Context, u *User, device string, after, acked int64) (*userapi.DeviceSyncResponse, error) {
+func (e *Engine) DeviceSync(ctx context.Context, u *User, device string, after, acked int64) (*DeviceState, error) {
 	e.mu.Lock()
 	v := u.devices[device]
 	if v == nil {
@@ -48,9 +55,11 @@ func (e *Engine) DeviceSync(ctx context.Context, u *User, device string, after, 
 		u.devices[device] = v
 	}
 	if v.at > 0 && v.at >= v.news && v.empty && after >= v.after && acked <= v.acked {
-		keys := v.keys
+		state := &DeviceState{&userapi.DeviceSyncResponse{
+			Last: after, OneTimeKeys: v.keys.OneTime, UnusedFallback: v.keys.Fallback, Pos: v.at,
+		}, v.news}
 		e.mu.Unlock()
-		return &userapi.DeviceSyncResponse{Last: after, OneTimeKeys: keys.OneTime, UnusedFallback: keys.Fallback}, nil
+		return state, nil
 	}
 	e.mu.Unlock()
 	resp, err := e.source.DeviceSync(ctx, &userapi.DeviceSyncRequest{
@@ -67,7 +76,7 @@ func (e *Engine) DeviceSync(ctx context.Context, u *User, device string, after, 
 		v.keys = DeviceKeys{OneTime: resp.OneTimeKeys, Fallback: resp.UnusedFallback}
 	}
 	v.acked = max(v.acked, acked)
-	return resp, nil
+	return &DeviceState{resp, v.news}, nil
 }
 
 // settle waits until the user log is applied as far as it went when an entry of the

@@ -47,15 +47,25 @@ type View struct {
 	AccountCovered bool
 }
 
-// Look finds what is new to u after since, at one moment. all is asked, after
+// Look finds what is new to u after since, at one moment; with the zero token only
+// v.All is found. all is asked, after
 // everything but v.All is set, whether v.All is wanted; it must not call the engine.
 // Slices of v are used again.
 func (e *Engine) Look(u *User, since viewapi.Token, v *View, all func(v *View) bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	v.Now, v.Settings, v.TagsPos = e.token(&since), u.settings, u.tagsPos
-	v.Changed = appendRows(v.Changed[:0], u, u.events.after(since.Room))
-	v.Receipts, v.Typing = v.Receipts[:0], v.Typing[:0]
+	v.Changed, v.All, v.Receipts, v.Typing = v.Changed[:0], v.All[:0], v.Receipts[:0], v.Typing[:0]
+	if since != (viewapi.Token{}) {
+		e.lookAfter(u, since, v)
+	}
+	if all(v) {
+		v.All = appendRows(v.All, u, u.events.after(math.MinInt64))
+	}
+}
+
+func (e *Engine) lookAfter(u *User, since viewapi.Token, v *View) {
+	v.Changed = appendRows(v.Changed, u, u.events.after(since.Room))
 	for _, p := range u.receipts.after(since.Room) {
 		if r := p.m.room; r != nil {
 			c := Change{RoomID: p.m.id, Membership: Join}
@@ -69,10 +79,6 @@ func (e *Engine) Look(u *User, since viewapi.Token, v *View, all func(v *View) b
 		}
 	}
 	v.Account, v.AccountCovered = u.accountAfter(&Query{Since: since})
-	v.All = v.All[:0]
-	if all(v) {
-		v.All = appendRows(v.All, u, u.events.after(math.MinInt64))
-	}
 }
 
 func appendRows(dst []Row, u *User, list []placedMember) []Row {

@@ -61,11 +61,7 @@ func (r *round) appendAccountData(dst []byte, list []userapi.AccountData, f *eve
 		if !f.hasType(d.Type) || !f.hasSender(r.req.UserID) {
 			continue
 		}
-		dst = append(render.Comma(dst), `{"type":`...)
-		dst = render.String(dst, d.Type)
-		dst = append(dst, `,"content":`...)
-		dst = append(dst, d.Content...)
-		dst = append(dst, '}')
+		dst = render.AccountData(dst, d)
 	}
 	return dst
 }

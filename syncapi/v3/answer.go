@@ -25,6 +25,7 @@ type answer struct {
 	begun   bool
 	rooms   bool   // "rooms" is open
 	section string // which section of rooms is open
+	tail    []byte // what every answer ends with: members, each with its comma before
 }
 
 func (a *answer) begin() {
@@ -83,7 +84,7 @@ func (a *answer) finish() error {
 	if a.rooms {
 		a.buf = append(a.buf, `}}`...)
 	}
-	a.buf = append(a.buf, '}')
+	a.buf = append(append(a.buf, a.tail...), '}')
 	return a.flush(0)
 }
 

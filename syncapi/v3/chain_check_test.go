@@ -55,6 +55,42 @@ func (k *check) apply(r *response) {
 	for _, e := range r.AccountData.Events {
 		c.account["\x00"+e.Type] = string(e.Content)
 	}
+	k.messages(r)
+	k.deviceLists(r)
+}
+
+// messages checks that no message to the device is missing, and that they come in
+// order and once, unless the client has thrown its token away.
+func (k *check) messages(r *response) {
+	c := k.c
+	for _, e := range r.ToDevice.Events {
+		var content struct{ N int }
+		if err := json.Unmarshal(e.Content, &content); err != nil {
+			k.errorf("message: %v", err)
+		}
+		if content.N != c.message+1 && (!c.fresh || content.N > c.message) {
+			k.errorf("message %d after %d", content.N, c.message)
+		}
+		c.message, c.fresh = content.N, false
+	}
+	if sent := k.w.sent[c.user+"/"+c.device]; len(r.ToDevice.Events) < 100 && len(r.ToDevice.Events) > 0 && c.message != sent {
+		k.errorf("the last message is %d, %d were sent", c.message, sent)
+	}
+	c.fresh = false
+	if r.Unused == nil || r.OneTime == nil {
+		k.errorf("nothing about the device's keys")
+	}
+}
+
+// deviceLists compares the device lists with what the model says of the two tokens.
+func (k *check) deviceLists(r *response) {
+	var changed, left []string
+	if k.c.since != "" {
+		changed, left = k.w.h.owners.DeviceLists(k.c.user, k.since.Room, k.since.User, k.now.Room, k.now.User)
+	}
+	if !slices.Equal(r.DeviceLists.Changed, changed) || !slices.Equal(r.DeviceLists.Left, left) {
+		k.errorf("device lists: changed %v, left %v, want %v, %v", r.DeviceLists.Changed, r.DeviceLists.Left, changed, left)
+	}
 }
 
 func (k *check) join(id string, room *joinedRoom) {

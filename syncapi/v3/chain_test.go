@@ -29,6 +29,8 @@ type client struct {
 	rooms          map[string]*clientRoom
 	invited, knock map[string]bool
 	account        map[string]string
+	message        int  // number of the last message to the device
+	fresh          bool // the token was thrown away
 }
 
 type clientRoom struct {
@@ -45,6 +47,7 @@ type world struct {
 	held    []bus.Positioned[roomapi.Entry] // entries on their way to the engine
 	deliver func(bus.Positioned[roomapi.Entry])
 	lag     bool
+	sent    map[string]int // messages to each device
 	trace   []string
 }
 
@@ -79,7 +82,7 @@ func TestChains(t *testing.T) {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, h: newHarness(t), rnd: rand.New(rand.NewPCG(seed, 7))}
+	w := &world{t: t, h: newHarness(t), rnd: rand.New(rand.NewPCG(seed, 7)), sent: map[string]int{}}
 	if seed%2 == 0 { // memory so short that rooms are forgotten all the time
 		w.h.limits = core.Limits{Events: 4, Receipts: 2, Members: 1, Bytes: 6000, Memberships: 20, UserSyncs: 4}
 		w.h.restart(0)
@@ -112,6 +115,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 }
 
 func (w *world) reset(c *client) {
+	c.fresh = true
 	c.since, c.rooms, c.invited, c.knock, c.account = "", map[string]*clientRoom{}, map[string]bool{}, map[string]bool{}, map[string]string{}
 }
 
@@ -159,6 +163,10 @@ func (w *world) step(n int) {
 func (w *world) act(n int) {
 	o, room, user := w.h.owners, pick(w, chainRooms), pick(w, chainUsers)
 	m := o.Membership(room, user)
+	if w.rnd.IntN(6) == 0 {
+		w.encrypt(n, user)
+		return
+	}
 	if m != "join" {
 		w.actOutside(n, room, user, m)
 		return
@@ -196,6 +204,33 @@ func (w *world) act(n int) {
 		id := o.SetState(room, user, "m.room.history_visibility", "",
 			fmt.Sprintf(`{"history_visibility":"%s"}`, pick(w, []string{"shared", "joined", "invited"})))
 		w.note("%d: visibility %s in %s", n, id, room)
+	}
+}
+
+// encrypt does something that has to do with encryption.
+func (w *world) encrypt(n int, user string) {
+	o := w.h.owners
+	switch w.rnd.IntN(8) {
+	case 0:
+		if room := pick(w, chainRooms); o.Membership(room, user) == "join" {
+			id := o.SetState(room, user, "m.room.encryption", "", `{"algorithm":"m.megolm.v1.aes-sha2"}`)
+			w.note("%d: encryption %s in %s", n, id, room)
+		}
+	case 1, 2, 3:
+		o.ChangeDevices(user)
+		w.note("%d: new devices of %s", n, user)
+	case 4:
+		target := pick(w, chainUsers)
+		o.Sign(user, target)
+		w.note("%d: %s signs %s", n, user, target)
+	default:
+		c := pick(w, w.clients)
+		key := c.user + "/" + c.device
+		for range 1 + w.rnd.IntN(3)*w.rnd.IntN(60) {
+			w.sent[key]++
+			o.SendToDevice(c.user, c.device, w.sent[key])
+		}
+		w.note("%d: messages to %s up to %d", n, key, w.sent[key])
 	}
 }
 

@@ -18,7 +18,14 @@ import (
 type response struct {
 	NextBatch   string `json:"next_batch"`
 	AccountData events `json:"account_data"`
-	Rooms       struct {
+	ToDevice    events `json:"to_device"`
+	DeviceLists struct {
+		Changed []string `json:"changed"`
+		Left    []string `json:"left"`
+	} `json:"device_lists"`
+	OneTime map[string]int `json:"device_one_time_keys_count"`
+	Unused  []string       `json:"device_unused_fallback_key_types"`
+	Rooms   struct {
 		Join   map[string]joinedRoom `json:"join"`
 		Leave  map[string]joinedRoom `json:"leave"`
 		Invite map[string]struct {
@@ -157,4 +164,9 @@ const (
 
 func messageWithTxn(room, sender, device, txn string) model.Event {
 	return model.Event{Room: room, Sender: sender, Type: "m.room.message", Content: `{"body":"x"}`, DeviceID: device, TxnID: txn}
+}
+
+// quiet is the answer that tells nothing new: the place, and the state of the device's keys.
+func quiet(next string) string {
+	return `{"next_batch":"` + next + `","device_one_time_keys_count":{"signed_curve25519":0},"device_unused_fallback_key_types":[]}`
 }

@@ -27,12 +27,14 @@ type round struct {
 	everyErr  error
 	readEvery sync.Once
 
+	toDevice *core.DeviceState // what the device is told of itself
+
 	newRules bool // what counts as a notification may have changed
 }
 
 // render writes what is new since the token into a; nothing at all if there is
-// nothing. The top-level sections come first; to_device, device_lists and presence
-// have their place beside account_data.
+// nothing. The top-level sections come first; presence has its place beside
+// account_data.
 func (r *round) render(ctx context.Context, a *answer) error {
 	res := r.s.engine.Changes(r.user, core.Query{
 		Since: r.since, Initial: r.initial, All: r.initial || r.full,
@@ -44,10 +46,19 @@ func (r *round) render(ctx context.Context, a *answer) error {
 		return err
 	}
 	r.noteRules()
+	if err := r.readDevice(ctx, a); err != nil {
+		return err
+	}
 	if r.initial {
 		a.begin()
 	}
 	if err := a.events("account_data", r.appendAccountData(nil, r.data[""], &r.filter.AccountData)); err != nil {
+		return err
+	}
+	if err := r.writeDevice(a); err != nil {
+		return err
+	}
+	if err := r.writeDeviceLists(ctx, a); err != nil {
 		return err
 	}
 	return r.renderRooms(ctx, a, r.withCounts(r.withData(r.withoutHidden(res.Rooms))))

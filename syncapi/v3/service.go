@@ -96,7 +96,7 @@ func (s *Service) Sync(ctx context.Context, req *viewapi.SyncRequest, send func(
 		if p.since, err = viewapi.ParseToken(req.Since); err != nil {
 			return err
 		}
-		p.known = p.since.Room
+		p.known, p.acked = p.since.Room, p.since.ToDevice
 	}
 	if p.user, err = s.engine.Acquire(ctx, req.UserID); err != nil {
 		return err
@@ -116,6 +116,7 @@ type poll struct {
 	full    bool          // full_state
 	since   viewapi.Token // moves on when a round had nothing to tell
 	known   int64         // position of the room log in the client's own token
+	acked   int64         // position up to which the device has its messages
 	device  core.Device
 }
 

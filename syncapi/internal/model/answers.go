@@ -313,7 +313,7 @@ func (o *Owners) accountData(user string, to int64) []*userapi.AccountData {
 	type slot struct{ room, typ string }
 	present := map[slot]*userapi.AccountData{}
 	for _, p := range o.users {
-		if p.Pos <= to && p.Entry.UserID == user {
+		if p.Pos <= to && p.Entry.UserID == user && p.Entry.Data != nil {
 			present[slot{p.Entry.Data.RoomID, p.Entry.Data.Type}] = p.Entry.Data
 		}
 	}

@@ -5,9 +5,24 @@ import (
 	"slices"
 	"strconv"
 
+	"hearth/clientapi/userapi"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
 )
+
+// TypingEvent is the m.typing event that Typing appends.
+func TypingEvent(t *roomapi.Typing, ignored map[string]bool) []byte {
+	return Typing(nil, t, ignored)
+}
+
+// AccountData appends a piece of account data as an event after those before it.
+func AccountData(dst []byte, d *userapi.AccountData) []byte {
+	dst = append(Comma(dst), `{"type":`...)
+	dst = String(dst, d.Type)
+	dst = append(dst, `,"content":`...)
+	dst = append(dst, d.Content...)
+	return append(dst, '}')
+}
 
 // Typing appends an m.typing event ("Typing Notifications") without the users who
 // are ignored.

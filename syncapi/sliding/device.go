@@ -1,0 +1,98 @@
+package sliding
+
+import (
+	"context"
+	"strconv"
+
+	"hearth/internal/merr"
+	"hearth/syncapi/core"
+	"hearth/syncapi/internal/render"
+)
+
+// toDevice asks for messages to the device (MSC3885). Since is the next_batch of the
+// last answer that the client has processed: messages up to it are gone then.
+type toDevice struct {
+	Enabled bool   `json:"enabled"`
+	Since   string `json:"since"`
+}
+
+func (t *toDevice) position() (int64, error) {
+	if t.Since == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(t.Since, 10, 64)
+	if err != nil || n < 0 {
+		return 0, merr.InvalidParam("Invalid since of the to_device extension")
+	}
+	return n, nil
+}
+
+// device writes what there is to tell the device of itself: messages, the numbers of
+// its keys, and whose device lists it must read again. Messages are read after it is
+// known up to where the answer goes: those that were sent before an event of the
+// answer are in it.
+func (r *round) device(ctx context.Context) error {
+	ext := &r.request.ext
+	if r.req.DeviceID == "" || !ext.ToDevice.Enabled && !ext.E2EE.Enabled {
+		return nil
+	}
+	since, err := ext.ToDevice.position()
+	if err != nil {
+		return err
+	}
+	d, err := r.s.engine.DeviceSync(ctx, r.user, r.req.DeviceID, since, since)
+	if err != nil {
+		return err
+	}
+	if ext.E2EE.Enabled {
+		if err := r.keys(ctx, d); err != nil {
+			return err
+		}
+	}
+	if !ext.ToDevice.Enabled || len(d.Messages) == 0 && !r.out.begun {
+		return nil
+	}
+	o := render.Open(nil)
+	o.Key("next_batch")
+	o.Buf = render.String(o.Buf, strconv.FormatInt(max(d.Last, since), 10))
+	o.Key("events")
+	o.Buf = append(o.Buf, '[')
+	for _, m := range d.Messages {
+		o.Buf = append(render.Comma(o.Buf), m...)
+	}
+	return r.out.extension("to_device", append(o.Buf, ']', '}'))
+}
+
+// keys writes the e2ee extension (MSC3884). Lists are those that changed since the
+// client's last answer; a client that asks for the first time knows none.
+func (r *round) keys(ctx context.Context, d *core.DeviceState) error {
+	var changed, left []string
+	if r.base.ext.e2ee {
+		base, now := r.base.since, r.view.Now
+		var err error
+		changed, left, err = r.s.engine.ChangedDevices(ctx, r.user, r.req.UserID,
+			core.Place{Room: base.Room, User: base.User}, core.Place{Room: now.Room, User: now.User})
+		if err != nil {
+			return err
+		}
+	}
+	news := len(changed)+len(left) > 0 || d.News > r.base.since.User || !r.base.ext.e2ee
+	if !news && !r.out.begun {
+		return nil
+	}
+	o := render.Open(nil)
+	if len(changed)+len(left) > 0 {
+		o.Key("device_lists")
+		in := render.Open(o.Buf)
+		in.Key("changed")
+		in.Buf = render.Strings(in.Buf, changed)
+		in.Key("left")
+		in.Buf = render.Strings(in.Buf, left)
+		o.Buf = append(in.Buf, '}')
+	}
+	buf := render.DeviceKeys(o.Buf, d.DeviceSyncResponse)
+	if o.Empty() {
+		buf = append(buf[:1], buf[2:]...) // without the comma before the first member
+	}
+	return r.out.extension("e2ee", append(buf, '}'))
+}
