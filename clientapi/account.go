@@ -26,6 +26,9 @@ type setPasswordRequest struct {
 
 // setPassword is POST /account/password.
 func (s *Server) setPassword(r *matrixhttp.Request) (any, error) {
+	if r.Identity.UserID == "" {
+		return s.resetPassword(r)
+	}
 	req, err := matrixhttp.Decode[setPasswordRequest](r)
 	if err != nil {
 		return nil, err

@@ -251,3 +251,12 @@ func readBody(resp *http.Response) (string, error) {
 }
 
 var errForbidden = merr.Forbidden("You may not do this")
+
+// serve asks a handler and returns the status.
+func serve(h http.Handler, method, path, token string) int {
+	r := httptest.NewRequest(method, path, nil)
+	r.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w.Code
+}

@@ -70,7 +70,7 @@ func (p *page) show(status int, d pageData) matrixhttp.Serve {
 
 // pages are all of them.
 type pages struct {
-	message, terms, token, recaptcha, authDone, confirmEmail, ssoConfirm *page
+	message, terms, token, recaptcha, authDone, confirmEmail, emailDone, ssoConfirm *page
 }
 
 // authDoneScript is the one that the spec prescribes ("Fallback").
@@ -97,6 +97,8 @@ func newPages() *pages {
 				"frame-src https://www.google.com/recaptcha/ https://recaptcha.google.com/recaptcha/; img-src https://www.gstatic.com/recaptcha/"),
 		confirmEmail: newPage(`<p>{{.Data.Question}}</p><form method="post">
 {{range .Data.Fields}}<input type="hidden" name="{{.Name}}" value="{{.Value}}">{{end}}<button type="submit">Confirm</button></form>`, ""),
+		emailDone: newPage(`<p>Your e-mail address is confirmed. Go back to the application in which you have begun.</p>
+{{if .Data.Next}}<p><a href="{{.Data.Next}}" rel="noreferrer">Continue at {{.Data.Host}}</a></p>{{end}}`, ""),
 		ssoConfirm: newPage(`<p>An application at <code>{{.Data.Host}}</code> wants to use your account <code>{{.Data.UserID}}</code>.</p>
 <p>Go on only if you have just started to log in there. It will have full access to your account.</p>
 <p><a href="{{.Data.URL}}" rel="noreferrer">Continue</a></p>`, ""),

@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"hearth/internal/matrixhttp"
+	"hearth/syncapi/viewapi"
 )
 
 // Prefixes. Clients of the time of r0 get what v3 gives.
@@ -23,6 +24,7 @@ var (
 	optionalBody = matrixhttp.Body{Max: 64 << 10, MayBeEmpty: true}
 	contentBody  = matrixhttp.Body{Max: 128 << 10}
 	largeBody    = matrixhttp.Body{Max: 384 << 10}
+	slidingBody  = matrixhttp.Body{Max: viewapi.MaxSlidingBody}
 )
 
 // line is a matrixhttp.Route.
@@ -59,7 +61,7 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{post, v3 + "/register", anyone, objectBody, s.register},
 		{get, v3 + "/register/available", anyone, noneBody, s.usernameAvailable},
 		{get, v3 + "/account/whoami", guest, noneBody, s.whoami},
-		{post, v3 + "/account/password", user, objectBody, s.setPassword},
+		{post, v3 + "/account/password", s.userOrNobody, objectBody, s.setPassword},
 		{post, v3 + "/account/deactivate", user, optionalBody, s.deactivate},
 		{get, v3 + "/devices", guest, noneBody, s.devices},
 		{get, v3 + "/devices/{deviceId}", guest, noneBody, s.device},
@@ -131,7 +133,14 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{post, room + "/receipt/{receiptType}/{eventId}", user, optionalBody, s.receipt},
 		{post, room + "/read_markers", user, objectBody, s.readMarkers},
 
+		{post, v3 + "/search", user, objectBody, s.search},
 		{get, v3 + "/sync", guest, noneBody, s.sync},
+		{get, v3 + "/initialSync", user, noneBody, s.initialSync},
+		{get, room + "/initialSync", guest, noneBody, s.roomInitialSync},
+		{get, v3 + "/events", guest, noneBody, s.events},
+		{get, v3 + "/events/{eventId}", user, noneBody, s.oneEvent},
+		{post, "/_matrix/client/v4/sync", user, slidingBody, s.slidingSync},
+		{post, unstable + "/org.matrix.simplified_msc3575/sync", user, slidingBody, s.unstableSlidingSync},
 
 		{get, v3 + "/pushrules/", user, noneBody, s.pushRules},
 		{get, v3 + "/pushrules", user, noneBody, s.pushRules},

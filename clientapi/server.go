@@ -94,6 +94,7 @@ type Server struct {
 	mail       *mail.Sender
 	outside    *http.Client
 	seen       *seenDevices
+	bell       *roomBell
 	pages      *pages
 	// interactions are the open user-interactive authentications.
 	interactions *interactions
@@ -160,6 +161,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 		ghosts:  newGhosts(d.Now),
 		mail:    d.Mail, outside: d.Outside, pages: newPages(),
 		seen:         newSeenDevices(d.Bus, d.Now, d.Log),
+		bell:         newRoomBell(d.Bus),
 		interactions: newInteractions(d.Now),
 	}
 	if s.outside == nil {
@@ -222,6 +224,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.seen.run(ctx); return nil })
+	if s.options.Registration.Guests && s.store != nil {
+		group.Go(func() error { return s.store.ExpelGuests(ctx) })
+	}
 	group.Go(func() error { return s.media.Run(ctx) })
 	group.Go(func() error { return s.push.Run(ctx) })
 	if s.mail != nil {

@@ -15,7 +15,10 @@ import (
 // browse opens a page as a browser does.
 func (s *server) browse(method, path string, form url.Values) *httptest.ResponseRecorder {
 	s.t.Helper()
-	r := httptest.NewRequest(method, "/_matrix/client/v3"+path, strings.NewReader(form.Encode()))
+	if !strings.HasPrefix(path, "/_") {
+		path = "/_matrix/client/v3" + path
+	}
+	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode()))
 	w := httptest.NewRecorder()
 	s.ClientHandler().ServeHTTP(w, r)
 	if !strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") {

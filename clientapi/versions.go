@@ -20,6 +20,7 @@ func (s *Server) versions(*matrixhttp.Request) (any, error) {
 			// Rooms in common with another user, under both names.
 			"uk.half-shot.msc2666.query_mutual_rooms":        true,
 			"uk.half-shot.msc2666.query_mutual_rooms.stable": true,
+			"org.matrix.simplified_msc3575":                  true, // sliding sync
 			"org.matrix.msc3916.stable":                      true, // authenticated media
 			"fi.mau.msc2246.stable":                          true, // asynchronous uploads
 		},
@@ -55,7 +56,7 @@ func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
 		"m.profile_fields":           on,
 		"m.set_displayname":          on,
 		"m.set_avatar_url":           on,
-		"m.3pid_changes":             off,
+		"m.3pid_changes":             map[string]bool{"enabled": s.mail != nil},
 		"m.get_login_token":          on,
 		"m.forget_forced_upon_leave": off,
 	}}, nil

@@ -32,6 +32,26 @@ func (s *Server) getEvent(ctx context.Context, req *roomapi.EventRequest) (*room
 	return c, s.bundle(ctx, r, v, req.Ignored, c)
 }
 
+// findEvent returns an event of any room, 404 if the user may not see it.
+func (s *Server) findEvent(ctx context.Context, req *roomapi.EventRequest) (*roomapi.PlacedEvent, error) {
+	unknown := merr.NotFound("Unknown event")
+	row, err := s.store.EventByKey(ctx, storage.EventKey(req.EventID))
+	if err != nil {
+		return nil, notFoundAs(err, unknown)
+	}
+	rooms, err := s.store.RoomIDs(ctx, []int64{row.Room})
+	if err != nil {
+		return nil, err
+	}
+	at := *req
+	at.RoomID = rooms[row.Room].ID
+	e, err := s.getEvent(ctx, &at)
+	if err != nil {
+		return nil, err
+	}
+	return &roomapi.PlacedEvent{RoomID: at.RoomID, Event: e}, nil
+}
+
 // visibleEvent finds an event that a user may see: 404 otherwise, whether it exists or not.
 func (s *Server) visibleEvent(ctx context.Context, r *room, userID, eventID string) (*visibility, *stored, error) {
 	unknown := merr.NotFound("Unknown event")

@@ -192,6 +192,7 @@ func (s *Server) handle() error {
 		bus.Handle(b, roomapi.FindUsers, s.findUsers),
 		bus.Handle(b, roomapi.LocalMembers, s.localMembers),
 		bus.Handle(b, roomapi.Search, s.searchEvents),
+		bus.Handle(b, roomapi.FindEvent, s.findEvent),
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),
