@@ -250,6 +250,7 @@ func TestNotices(t *testing.T) {
 	each(t, func(s *server) {
 		s.options.Notices = NoticeOptions{Localpart: "notices", DisplayName: "Server", RoomName: "Notices"}
 		token := s.user("alice")
+		s.refuse(400, "M_USER_IN_USE", "POST", "/register", "", registering("Notices", "{}"))
 		send := func(user, body string) (string, error) {
 			return s.sendNotice(s.t.Context(), user, "txn", json.RawMessage(body))
 		}

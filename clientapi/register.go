@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"net/http"
+	"strings"
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/matrixhttp"
@@ -217,6 +218,9 @@ func (s *Server) failedRegistration(session *uiaSession, err error) (any, error)
 }
 
 func (s *Server) checkUsername(r *matrixhttp.Request, name string) error {
+	if reserved := s.options.Notices.Localpart; reserved != "" && strings.EqualFold(name, reserved) {
+		return merr.New(http.StatusBadRequest, "M_USER_IN_USE", "This user name is taken")
+	}
 	if err := s.mayHaveUser(nil, s.localID(name)); err != nil {
 		return err
 	}

@@ -13,29 +13,36 @@ package config
 import (
 	"net/netip"
 	"path/filepath"
+	"time"
 )
 
 // Config is the whole configuration, checked. The yaml tags are the names of keys;
 // the tag secret marks those that may also come from a file that the environment
 // names (HEARTH_DATABASE_URL_FILE).
 type Config struct {
-	ServerName    string       `yaml:"server_name"`
-	PublicBaseURL string       `yaml:"public_base_url"` // without a slash at the end
-	DataDir       string       `yaml:"data_dir"`
-	SigningKey    string       `yaml:"signing_key"` // see SigningKeyPath
-	Listeners     Listeners    `yaml:"listeners"`
-	Database      Database     `yaml:"database"`
-	NATS          NATS         `yaml:"nats"`
-	Bus           Bus          `yaml:"bus"`
-	Federation    Federation   `yaml:"federation"`
-	Outbound      Outbound     `yaml:"outbound"`
-	Registration  Registration `yaml:"registration"`
-	RateLimits    Switch       `yaml:"rate_limits"`
-	Presence      Switch       `yaml:"presence"`
-	Appservices   []string     `yaml:"appservices"` // paths of registration files
-	Media         Media        `yaml:"media"`
-	URLPreviews   Switch       `yaml:"url_previews"`
-	Logging       Logging      `yaml:"logging"`
+	ServerName     string         `yaml:"server_name"`
+	PublicBaseURL  string         `yaml:"public_base_url"` // without a slash at the end
+	DataDir        string         `yaml:"data_dir"`
+	SigningKey     string         `yaml:"signing_key"` // see SigningKeyPath
+	Listeners      Listeners      `yaml:"listeners"`
+	Database       Database       `yaml:"database"`
+	NATS           NATS           `yaml:"nats"`
+	Bus            Bus            `yaml:"bus"`
+	Federation     Federation     `yaml:"federation"`
+	Outbound       Outbound       `yaml:"outbound"`
+	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
+	Registration   Registration   `yaml:"registration"`
+	Sessions       Sessions       `yaml:"sessions"`
+	Email          Email          `yaml:"email"`
+	ServerNotices  ServerNotices  `yaml:"server_notices"`
+	Support        Support        `yaml:"support"`
+	Turn           Turn           `yaml:"turn"`
+	RateLimits     Switch         `yaml:"rate_limits"`
+	Presence       Switch         `yaml:"presence"`
+	Appservices    []string       `yaml:"appservices"` // paths of registration files
+	Media          Media          `yaml:"media"`
+	URLPreviews    Switch         `yaml:"url_previews"`
+	Logging        Logging        `yaml:"logging"`
 }
 
 // Listeners are the addresses that Hearth listens on.
@@ -96,9 +103,17 @@ type Outbound struct {
 
 // Registration says who may make accounts.
 type Registration struct {
-	Mode              string `yaml:"mode"` // closed, open, token, approval
-	SharedSecret      string `yaml:"shared_secret" secret:"true"`
-	MinPasswordLength int    `yaml:"min_password_length"` // characters
+	Mode                string `yaml:"mode"` // closed, open, token, approval
+	SharedSecret        string `yaml:"shared_secret" secret:"true"`
+	MinPasswordLength   int    `yaml:"min_password_length"` // characters
+	RequireEmail        bool   `yaml:"require_email"`
+	Guests              bool   `yaml:"guests"`
+	TermsURL            string `yaml:"terms_url"`
+	PrivacyURL          string `yaml:"privacy_url"`
+	TermsVersion        string `yaml:"terms_version"`
+	RecaptchaPublicKey  string `yaml:"recaptcha_public_key"`
+	RecaptchaPrivateKey string `yaml:"recaptcha_private_key" secret:"true"`
+	RecaptchaVerifyURL  string `yaml:"recaptcha_verify_url"`
 }
 
 // Switch is a feature that is on or off.
@@ -127,16 +142,24 @@ func Defaults() *Config {
 			Federation: Listener{Address: "127.0.0.1:8448"},
 			Admin:      AdminListener{Address: "127.0.0.1:8009"},
 		},
-		NATS:         NATS{URLs: []string{}},
-		Bus:          Bus{Local: true},
-		Federation:   Federation{Enabled: true, NotaryServers: []string{}},
-		Outbound:     Outbound{AllowNetworks: []netip.Prefix{}},
-		Registration: Registration{Mode: "closed", MinPasswordLength: 8},
-		RateLimits:   Switch{Enabled: true},
-		Presence:     Switch{Enabled: true},
-		Appservices:  []string{},
-		Media:        Media{MaxUpload: 100 << 20},
-		Logging:      Logging{Level: "info", Format: "text"},
+		NATS:           NATS{URLs: []string{}},
+		Bus:            Bus{Local: true},
+		Federation:     Federation{Enabled: true, NotaryServers: []string{}},
+		Outbound:       Outbound{AllowNetworks: []netip.Prefix{}},
+		TrustedProxies: []netip.Prefix{},
+		Registration: Registration{
+			Mode: "closed", MinPasswordLength: 8, TermsVersion: "1",
+			RecaptchaVerifyURL: "https://www.google.com/recaptcha/api/siteverify",
+		},
+		Sessions:      Sessions{AccessTokenLifetime: Duration(time.Hour), KeepAddresses: Duration(7 * 24 * time.Hour)},
+		Email:         Email{Security: "starttls"},
+		ServerNotices: ServerNotices{DisplayName: "Server", RoomName: "Notices of this server"},
+		Turn:          Turn{URIs: []string{}, Lifetime: Duration(24 * time.Hour)},
+		RateLimits:    Switch{Enabled: true},
+		Presence:      Switch{Enabled: true},
+		Appservices:   []string{},
+		Media:         Media{MaxUpload: 100 << 20},
+		Logging:       Logging{Level: "info", Format: "text"},
 	}
 }
 

@@ -56,6 +56,12 @@ func (f field) setText(s string) error {
 			return errText("must be a whole number, not %q", s)
 		}
 		*p = n
+	case *Duration:
+		n, err := parseDuration(s)
+		if err != nil {
+			return errText("%w, not %q", err, s)
+		}
+		*p = n
 	case *Size:
 		n, err := parseSize(s)
 		if err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const minimal = "server_name: example.org\n"
@@ -35,7 +36,14 @@ nats: {urls: [nats://a:4222, "tls://b:4222"]}
 bus: {local: false}
 federation: {enabled: false, ca_file: ca.pem, notary_servers: [matrix.org]}
 outbound: {allow_networks: [10.0.0.0/8, 127.0.0.1], deny_networks: []}
-registration: {mode: open, shared_secret: "s3", min_password_length: 12}
+trusted_proxies: ["::1"]
+registration: {mode: open, shared_secret: "s3", min_password_length: 12, require_email: true, guests: true, terms_url: "https://t", privacy_url: "https://p", terms_version: "2", recaptcha_public_key: a, recaptcha_private_key: b, recaptcha_verify_url: "https://v"}
+sessions: {access_token_lifetime: 5m, keep_addresses: 0}
+email: {server: "localhost:25", security: none, username: u, password: p, from: A <a@b>}
+server_notices: {localpart: n, display_name: d, room_name: r}
+support: {admin_user: "@a:b", admin_email: a@b, security_user: "@c:d", security_email: c@d, page: "https://s"}
+turn: {uris: ["turn:a"], secret: s, username: u, password: p, lifetime: 2h}
+public_base_url: https://x/
 rate_limits: {enabled: false}
 presence: {enabled: false}
 appservices: [a.yaml, b.yaml]
@@ -44,7 +52,7 @@ url_previews: {enabled: true}
 logging: {level: debug, format: json}
 `)
 	want := &Config{
-		ServerName: "example.org", DataDir: "./d",
+		ServerName: "example.org", DataDir: "./d", PublicBaseURL: "https://x",
 		Listeners: Listeners{
 			Client:  Listener{Address: "127.0.0.1:1", TLSCert: "c.pem", TLSKey: "c.key"},
 			Admin:   AdminListener{Address: "[::1]:3", AlsoOnClient: true},
@@ -57,11 +65,20 @@ logging: {level: debug, format: json}
 			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")},
 			DenyNetworks:  &[]netip.Prefix{},
 		},
-		Registration: Registration{Mode: "open", SharedSecret: "s3", MinPasswordLength: 12},
-		Appservices:  []string{"a.yaml", "b.yaml"},
-		Media:        Media{MaxUpload: 5 << 10},
-		URLPreviews:  Switch{Enabled: true},
-		Logging:      Logging{Level: "debug", Format: "json"},
+		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("::1/128")},
+		Registration: Registration{
+			Mode: "open", SharedSecret: "s3", MinPasswordLength: 12, RequireEmail: true, Guests: true, TermsURL: "https://t", PrivacyURL: "https://p",
+			TermsVersion: "2", RecaptchaPublicKey: "a", RecaptchaPrivateKey: "b", RecaptchaVerifyURL: "https://v",
+		},
+		Sessions:      Sessions{AccessTokenLifetime: Duration(5 * time.Minute)},
+		Email:         Email{Server: "localhost:25", Security: "none", Username: "u", Password: "p", From: "A <a@b>"},
+		ServerNotices: ServerNotices{Localpart: "n", DisplayName: "d", RoomName: "r"},
+		Support:       Support{AdminUser: "@a:b", AdminEmail: "a@b", SecurityUser: "@c:d", SecurityEmail: "c@d", Page: "https://s"},
+		Turn:          Turn{URIs: []string{"turn:a"}, Secret: "s", Username: "u", Password: "p", Lifetime: Duration(2 * time.Hour)},
+		Appservices:   []string{"a.yaml", "b.yaml"},
+		Media:         Media{MaxUpload: 5 << 10},
+		URLPreviews:   Switch{Enabled: true},
+		Logging:       Logging{Level: "debug", Format: "json"},
 	}
 	if !reflect.DeepEqual(c, want) {
 		t.Errorf("got  %+v\nwant %+v", c, want)
@@ -147,6 +164,23 @@ func TestBadFilesNameThePlace(t *testing.T) {
 		"mapped network":      {minimal + `outbound: {deny_networks: ["::ffff:10.0.0.0/104"]}`, "hearth.yaml:2: outbound.deny_networks:"},
 		"bad mode":            {minimal + "registration: {mode: invite}", `hearth.yaml:2: registration.mode: must be one of closed, open, token, approval, not "invite"`},
 		"empty appservice":    {minimal + `appservices: [""]`, "hearth.yaml:2: appservices:"},
+		"short lifetime":      {minimal + "sessions: {access_token_lifetime: 30s}", "hearth.yaml:2: sessions.access_token_lifetime: must be at least 1m"},
+		"no time":             {minimal + "sessions: {keep_addresses: 7 days}", `hearth.yaml:2: sessions.keep_addresses: must be a time such as 30s, 15m, 1h or 7d, or 0, not "7 days"`},
+		"bad terms":           {minimal + "registration: {terms_url: terms.html}", "hearth.yaml:2: registration.terms_url: must be empty or an address"},
+		"no terms version":    {minimal + "registration: {terms_url: https://x, terms_version: 1 of 2}", "hearth.yaml:2: registration.terms_version: must be of letters"},
+		"half a captcha":      {minimal + "registration: {recaptcha_public_key: x}", "hearth.yaml:2: registration.recaptcha_public_key: and recaptcha_private_key belong together"},
+		"email, no server":    {minimal + "registration: {require_email: true}", "hearth.yaml:2: registration.require_email: needs email.server"},
+		"bad mail server":     {minimal + "email: {server: mail.example.org, from: a@b}", "hearth.yaml:2: email.server: must be host:port"},
+		"no sender":           {minimal + "email: {server: mail.example.org:25}", "email.from: must be an address"},
+		"bad mail security":   {minimal + "email: {security: ssl}", "hearth.yaml:2: email.security: must be one of starttls, tls, none"},
+		"mail without links":  {"server_name: example.org\nemail: {server: m:25, from: a@b}", "hearth.yaml:2: email.server: needs public_base_url"},
+		"bad notices":         {minimal + "server_notices: {localpart: A b}", "hearth.yaml:2: server_notices.localpart: must be the part"},
+		"bad contact":         {minimal + "support: {admin_user: admin}", "hearth.yaml:2: support.admin_user: must be empty or a user id"},
+		"bad contact email":   {minimal + "support: {admin_email: admin}", "hearth.yaml:2: support.admin_email: must be empty or an e-mail address"},
+		"bad turn":            {minimal + "turn: {uris: [stun:x], secret: s}", "hearth.yaml:2: turn.uris: each must be like turn:"},
+		"turn, no secret":     {minimal + "turn: {uris: [turn:x]}", "turn.secret: or username and password must be set"},
+		"short turn":          {minimal + "turn: {lifetime: 0}", "hearth.yaml:2: turn.lifetime: must be at least 1m"},
+		"bad proxy":           {minimal + "trusted_proxies: [proxy]", `hearth.yaml:2: trusted_proxies: "proxy" is not a network`},
 		"bad level":           {minimal + "logging: {level: loud}", "hearth.yaml:2: logging.level: must be one of error, warn, info, debug, trace"},
 		"bad format":          {minimal + "logging: {format: xml}", "hearth.yaml:2: logging.format: must be one of text, json"},
 	} {
@@ -200,7 +234,11 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"outbound.deny_networks": "10.0.0.0/8", "registration.mode": "token", "media.max_upload": "7KiB",
 		"logging.level": "trace", "logging.format": "json", "registration.min_password_length": "9",
 		"listeners.client.address": ":1", "listeners.federation.address": ":2", "listeners.admin.address": ":3",
-		"listeners.metrics.address": ":4",
+		"listeners.metrics.address": ":4", "email.from": "a@b", "email.security": "tls", "email.server": "m:25",
+		"registration.privacy_url": "https://x", "registration.recaptcha_verify_url": "https://x", "registration.terms_url": "https://x",
+		"sessions.access_token_lifetime": "90s", "sessions.keep_addresses": "1d", "support.admin_email": "a@b", "support.security_email": "a@b",
+		"support.admin_user": "@a:b", "support.security_user": "@a:b", "support.page": "https://x", "trusted_proxies": "::1",
+		"turn.lifetime": "1h", "turn.uris": "turn:x",
 	}
 	var environ []string
 	defaults := Defaults()
@@ -296,4 +334,17 @@ func FuzzParse(f *testing.F) {
 			t.Error("accepted without a server name")
 		}
 	})
+}
+
+func TestDuration(t *testing.T) {
+	for text, want := range map[string]time.Duration{"0": 0, "30s": 30 * time.Second, "90s": 90 * time.Second, "15m": 15 * time.Minute, "1h": time.Hour, "7d": 7 * 24 * time.Hour} {
+		if got, err := parseDuration(text); err != nil || time.Duration(got) != want || got.String() != text {
+			t.Errorf("%q: %v %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"", "5", "-1h", "1.5h", "1h30m", "h", "99999999999d", "1H", "1 h"} {
+		if got, err := parseDuration(text); err == nil {
+			t.Errorf("%q is %v", text, got)
+		}
+	}
 }

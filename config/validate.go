@@ -40,6 +40,7 @@ func (l *loader) validate() {
 	if n := c.Registration.MinPasswordLength; n < 1 || n > maxPassword {
 		l.invalid("registration.min_password_length", "must be from 1 to %d, not %d", maxPassword, n)
 	}
+	l.checkPeople()
 	if slices.Contains(c.Appservices, "") {
 		l.invalid("appservices", "must be a list of paths; one of them is empty")
 	}

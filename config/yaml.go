@@ -160,6 +160,8 @@ func (f field) want() string {
 		return "write a whole number"
 	case Size:
 		return "write " + sizeForm
+	case Duration:
+		return "write " + durationForm
 	default:
 		return "write [] for an empty list"
 	}

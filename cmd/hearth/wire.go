@@ -6,10 +6,12 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi"
+	"hearth/clientapi/mail"
 	"hearth/config"
 	"hearth/federationapi"
 	"hearth/internal/safedial"
@@ -63,6 +65,11 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 	if !c.URLPreviews.Enabled {
 		previews = nil
 	}
+	sender, err := mailSender(a, log)
+	if err != nil {
+		return nil, err
+	}
+	r := c.Registration
 	s, err := clientapi.New(ctx, clientapi.Deps{
 		Bus: a.bus, ServerName: c.ServerName, DataDir: a.dataDir, DatabaseURL: c.Database.URL,
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
@@ -71,12 +78,42 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
 		MaxUpload: int64(c.Media.MaxUpload), Appservices: a.services, Previews: previews,
 		DenyNetworks: denied(c), AllowNetworks: c.Outbound.AllowNetworks,
+		Mail: sender, TrustedProxies: c.TrustedProxies,
+		AccessTokenLifetime: time.Duration(c.Sessions.AccessTokenLifetime), SeenFor: time.Duration(c.Sessions.KeepAddresses),
+		Registration: clientapi.RegistrationOptions{
+			RequireEmail: r.RequireEmail, Guests: r.Guests,
+			TermsURL: r.TermsURL, PrivacyURL: r.PrivacyURL, TermsVersion: r.TermsVersion,
+			RecaptchaPublicKey: r.RecaptchaPublicKey, RecaptchaPrivateKey: r.RecaptchaPrivateKey, RecaptchaVerifyURL: r.RecaptchaVerifyURL,
+		},
+		Turn: clientapi.TurnOptions{
+			URIs: c.Turn.URIs, SharedSecret: c.Turn.Secret, Username: c.Turn.Username, Password: c.Turn.Password,
+			TTL: time.Duration(c.Turn.Lifetime),
+		},
+		Support: clientapi.SupportOptions{
+			AdminUserID: c.Support.AdminUser, AdminEmail: c.Support.AdminEmail,
+			SecurityUserID: c.Support.SecurityUser, SecurityEmail: c.Support.SecurityEmail, Page: c.Support.Page,
+		},
+		Notices: clientapi.NoticeOptions{
+			Localpart: c.ServerNotices.Localpart, DisplayName: c.ServerNotices.DisplayName, RoomName: c.ServerNotices.RoomName,
+		},
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.handlers["client"], a.handlers["admin"] = s.ClientHandler(), s.AdminHandler()
 	return s, nil
+}
+
+// mailSender sends mail, nil if no server for it is configured.
+func mailSender(a *app, log *logrus.Entry) (*mail.Sender, error) {
+	e := a.opts.config.Email
+	if e.Server == "" {
+		return nil, nil
+	}
+	return mail.New(mail.Options{
+		Server: e.Server, Security: e.Security, Username: e.Username, Password: e.Password, From: e.From,
+		Log: log, Now: a.opts.now,
+	})
 }
 
 // outbound connects to addresses that others choose.
