@@ -13,7 +13,7 @@ const DefaultRoomVersion = "12"
 // what we have of later ones is named as a feature.
 func (s *Server) versions(*matrixhttp.Request) (any, error) {
 	return map[string]any{
-		"versions": []string{"r0.6.1", "v1.1"},
+		"versions": []string{"r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12"},
 		"unstable_features": map[string]bool{
 			"org.matrix.msc2285.stable": true, // private read receipts
 			"uk.tcpip.msc4133.stable":   true, // profile fields
