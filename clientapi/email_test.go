@@ -267,7 +267,7 @@ func TestBadTokenRequests(t *testing.T) {
 		p.refuse(403, "M_THREEPID_DENIED", "POST", kind+"/msisdn/requestToken", "", `{}`)
 	}
 	none := start(t, true, nil)
-	none.refuse(403, "M_THREEPID_DENIED", "POST", resetToken, "", `{"email":"a@x.test","client_secret":"s","send_attempt":1}`)
+	none.refuse(404, "M_UNRECOGNIZED", "POST", resetToken, "", `{"email":"a@x.test","client_secret":"s","send_attempt":1}`)
 	none.refuse(401, "M_MISSING_TOKEN", "POST", "/account/password", "", `{}`)
 	closed := startPost(t, true, func(d *Deps) { d.RegistrationMode = "closed" })
 	closed.refuse(403, "M_FORBIDDEN", "POST", registerToken, "", `{"email":"a@x.test","client_secret":"s","send_attempt":1}`)

@@ -12,7 +12,7 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 	const tags = own + "/rooms/{roomId}/tags"
 	anyone := matrixhttp.Auth(nil)
 	user := s.user
-	return table([]line{
+	routes := table([]line{
 		{get, v1 + "/register/m.login.registration_token/validity", anyone, noneBody, s.registrationTokenValidity},
 		{get, v3 + "/auth/{authType}/fallback/web", anyone, noneBody, s.fallback},
 		{post, v3 + "/auth/{authType}/fallback/web", anyone, objectBody, s.fallbackSubmit},
@@ -20,6 +20,28 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{post, v1 + "/login/get_token", user, optionalBody, s.getLoginToken},
 
 		{get, v3 + "/account/3pid", user, noneBody, s.threePIDs},
+
+		{get, "/.well-known/matrix/support", anyone, noneBody, s.support},
+		{post, v3 + "/user_directory/search", user, objectBody, s.searchUsers},
+		{get, v1 + "/mutual_rooms", user, noneBody, s.mutualRooms},
+		{get, unstable + "/uk.half-shot.msc2666/user/mutual_rooms", user, noneBody, s.mutualRooms},
+		{get, tags, user, noneBody, s.tags},
+		{put, tags + "/{tag}", user, objectBody, s.setTag},
+		{del, tags + "/{tag}", user, optionalBody, s.deleteTag},
+		{post, own + "/openid/request_token", user, optionalBody, s.openIDToken},
+	})
+	if s.mail != nil {
+		routes = append(routes, s.mailRoutes()...)
+	}
+	return routes
+}
+
+// mailRoutes are the endpoints that need a server that sends e-mail.
+func (s *Server) mailRoutes() []matrixhttp.Route {
+	const get, post = http.MethodGet, http.MethodPost
+	anyone := matrixhttp.Auth(nil)
+	user := s.user
+	return table([]line{
 		{post, v3 + "/account/3pid", user, objectBody, s.addThreePID},
 		{post, v3 + "/account/3pid/add", user, objectBody, s.addThreePID},
 		{post, v3 + "/account/3pid/delete", user, objectBody, s.deleteThreePID},
@@ -32,14 +54,5 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{post, v3 + "/account/3pid/msisdn/requestToken", anyone, objectBody, s.phoneToken},
 		{get, submitPath, anyone, noneBody, s.submitTokenPage},
 		{post, submitPath, anyone, objectBody, s.submitToken},
-
-		{get, "/.well-known/matrix/support", anyone, noneBody, s.support},
-		{post, v3 + "/user_directory/search", user, objectBody, s.searchUsers},
-		{get, v1 + "/mutual_rooms", user, noneBody, s.mutualRooms},
-		{get, unstable + "/uk.half-shot.msc2666/user/mutual_rooms", user, noneBody, s.mutualRooms},
-		{get, tags, user, noneBody, s.tags},
-		{put, tags + "/{tag}", user, objectBody, s.setTag},
-		{del, tags + "/{tag}", user, optionalBody, s.deleteTag},
-		{post, own + "/openid/request_token", user, optionalBody, s.openIDToken},
 	})
 }

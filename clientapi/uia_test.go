@@ -222,9 +222,10 @@ func TestApproval(t *testing.T) {
 
 // TestProofsAreBound: a session of one operation is of no use for another.
 func TestProofsAreBound(t *testing.T) {
-	s := start(t, true, staged)
-	s.options.RegistrationMode = "open"
-	s.options.Registration = RegistrationOptions{}
+	s := start(t, true, func(d *Deps) {
+		staged(d)
+		d.RegistrationMode, d.Registration = "open", RegistrationOptions{}
+	})
 	token, bob := s.user("alice"), s.user("bob")
 	of := func(token, path, body string) string {
 		return s.do("POST", path, token, body).text("session")

@@ -76,6 +76,9 @@ type setRequest struct {
 
 // check reads a request; remove says that its pusher is to be deleted.
 func (s *Server) check(userID, device string, r *setRequest) (p *pusher, remove bool, err error) {
+	if err := dataTypes(r.Data); err != nil {
+		return nil, false, err
+	}
 	if err := missing(map[string]bool{"app_id": r.AppID == nil, "pushkey": r.PushKey == nil, "kind": len(r.Kind) == 0}); err != nil {
 		return nil, false, err
 	}
@@ -111,6 +114,22 @@ func (s *Server) check(userID, device string, r *setRequest) (p *pusher, remove 
 	}
 	p.url, err = s.gateway(r.Data)
 	return p, false, err
+}
+
+// dataTypes refuses data of the wrong types: 400 M_BAD_JSON.
+func dataTypes(data json.RawMessage) error {
+	if len(data) == 0 || string(data) == "null" {
+		return nil
+	}
+	if pdu.Kind(data) != '{' {
+		return merr.BadJSON("data must be an object")
+	}
+	for _, key := range []string{"url", "format"} {
+		if value, ok := pdu.Get(data, key); ok && pdu.Kind(value) != '"' {
+			return merr.BadJSON("data.%s must be a string", key)
+		}
+	}
+	return nil
 }
 
 func missing(absent map[string]bool) error {
