@@ -82,6 +82,33 @@ func (k *check) messages(r *response) {
 	}
 }
 
+// messagesFirst checks that no event is told before a message to the device that was
+// sent earlier.
+func (k *check) messagesFirst(r *response) {
+	told := int64(0)
+	for _, room := range r.Rooms.Join {
+		if room.Timeline == nil {
+			continue
+		}
+		for _, e := range room.Timeline.Events {
+			var pos int64
+			if _, err := fmt.Sscanf(e.EventID, "$%d", &pos); err != nil {
+				k.errorf("%s: %v", e.EventID, err)
+			}
+			told = max(told, pos)
+		}
+	}
+	earlier := 0
+	for _, at := range k.w.sentAt[k.c.user+"/"+k.c.device] {
+		if at < told {
+			earlier++
+		}
+	}
+	if k.c.message < earlier {
+		k.errorf("event $%d is told with message %d, but %d were sent before it", told, k.c.message, earlier)
+	}
+}
+
 // deviceLists compares the device lists with what the model says of the two tokens.
 func (k *check) deviceLists(r *response) {
 	var changed, left []string

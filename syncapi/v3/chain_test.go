@@ -47,7 +47,8 @@ type world struct {
 	held    []bus.Positioned[roomapi.Entry] // entries on their way to the engine
 	deliver func(bus.Positioned[roomapi.Entry])
 	lag     bool
-	sent    map[string]int // messages to each device
+	sent    map[string]int     // messages to each device
+	sentAt  map[string][]int64 // the end of the room log when each was sent
 	trace   []string
 }
 
@@ -82,7 +83,7 @@ func TestChains(t *testing.T) {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, h: newHarness(t), rnd: rand.New(rand.NewPCG(seed, 7)), sent: map[string]int{}}
+	w := &world{t: t, h: newHarness(t), rnd: rand.New(rand.NewPCG(seed, 7)), sent: map[string]int{}, sentAt: map[string][]int64{}}
 	if seed%2 == 0 { // memory so short that rooms are forgotten all the time
 		w.h.limits = core.Limits{Events: 4, Receipts: 2, Members: 1, Bytes: 6000, Memberships: 20, UserSyncs: 4}
 		w.h.restart(0)
@@ -229,6 +230,8 @@ func (w *world) encrypt(n int, user string) {
 		for range 1 + w.rnd.IntN(3)*w.rnd.IntN(60) {
 			w.sent[key]++
 			o.SendToDevice(c.user, c.device, w.sent[key])
+			head, _, _ := o.Heads(w.t.Context()) // never fails
+			w.sentAt[key] = append(w.sentAt[key], head)
 		}
 		w.note("%d: messages to %s up to %d", n, key, w.sent[key])
 	}
@@ -269,8 +272,9 @@ func (w *world) sync(c *client, lost bool) {
 	// A view that is loaded meanwhile is ahead of the engine and waits for it.
 	released := make(chan struct{})
 	timer := time.AfterFunc(50*time.Millisecond, func() { w.release(len(w.held)); close(released) })
+	full := w.rnd.IntN(10) == 0
 	r := w.h.sync(viewapi.SyncRequest{UserID: c.user, DeviceID: c.device, Since: c.since, Filter: json.RawMessage(c.filter), UseStateAfter: c.after,
-		FullState: w.rnd.IntN(10) == 0})
+		FullState: full})
 	if !timer.Stop() {
 		<-released
 	}
@@ -291,6 +295,9 @@ func (w *world) sync(c *client, lost bool) {
 	view := w.h.owners.View(c.user, now.Room, now.User)
 	k := &check{w: w, c: c, since: since, now: now, view: view}
 	k.apply(&r)
+	if c.since != "" && !full && since.Hold == 0 {
+		k.messagesFirst(&r)
+	}
 	k.compare()
 	c.since = r.NextBatch
 }

@@ -26,6 +26,26 @@ func (r *round) readDevice(ctx context.Context, a *answer) error {
 	return nil
 }
 
+// holds says whether events wait for the messages that do not fit into the answer: the
+// keys to decrypt the events may be among them, and some clients try only once. It
+// ends when the device has what was there when it began, so that nobody can keep
+// events from a device by sending messages without end.
+func (r *round) holds() bool {
+	return !r.initial && !r.full && r.toDevice != nil && r.toDevice.More &&
+		(r.since.Hold == 0 || r.toDevice.Last < r.since.Hold)
+}
+
+// hold makes the answer one that has messages only.
+func (r *round) hold(a *answer) {
+	hold := r.since.Hold
+	if hold == 0 {
+		hold = r.now.User
+	}
+	r.now = r.since
+	r.now.ToDevice, r.now.Hold = r.toDevice.Last, hold
+	a.now = r.now
+}
+
 // writeDevice writes the messages. A change of the device's keys is news by itself:
 // the client uploads new ones.
 func (r *round) writeDevice(a *answer) error {

@@ -49,6 +49,10 @@ func (r *round) render(ctx context.Context, a *answer) error {
 	if err := r.readDevice(ctx, a); err != nil {
 		return err
 	}
+	if r.holds() {
+		r.hold(a)
+		return r.writeDevice(a)
+	}
 	if r.initial {
 		a.begin()
 	}

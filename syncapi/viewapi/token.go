@@ -15,12 +15,15 @@ type Token struct {
 	Typing int64 // serial of the last typing change
 	// ToDevice is the position of the user log up to which the device has messages.
 	ToDevice int64
+	// Hold, if not 0, says that events are held back until the device has the messages
+	// up to this position of the user log.
+	Hold int64
 }
 
 // String returns the token as clients see it.
 func (t Token) String() string {
 	return "s" + strconv.FormatInt(t.Room, 36) + "_" + strconv.FormatInt(t.User, 36) + "_" + strconv.FormatInt(t.Typing, 36) +
-		"_" + strconv.FormatInt(t.ToDevice, 36)
+		"_" + strconv.FormatInt(t.ToDevice, 36) + "_" + strconv.FormatInt(t.Hold, 36)
 }
 
 // ParseToken reads what String wrote: 400 M_INVALID_PARAM for anything else.
@@ -45,6 +48,8 @@ func ParseToken(s string) (Token, error) {
 			t.Typing = n
 		case 3:
 			t.ToDevice = n
+		case 4:
+			t.Hold = n
 		}
 	}
 	return t, nil
