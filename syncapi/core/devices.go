@@ -9,7 +9,8 @@ import (
 // deviceView is what is remembered of a device that syncs; guarded by Engine.mu.
 type deviceView struct {
 	news  int64 // position of the last entry about the device
-	at    int64 // position at which keys and empty are true; 0: nothing is known
+	known bool  // the owner was asked
+	at    int64 // position at which keys and empty are true
 	empty bool  // there are no messages after position after
 	after int64
 	acked int64 // messages up to it were reported as received
@@ -54,7 +55,7 @@ func (e *Engine) DeviceSync(ctx context.Context, u *User, device string, after, 
 		v = &deviceView{}
 		u.devices[device] = v
 	}
-	if v.at > 0 && v.at >= v.news && v.empty && after >= v.after && acked <= v.acked {
+	if v.known && v.at >= v.news && v.empty && after >= v.after && acked <= v.acked {
 		state := &DeviceState{&userapi.DeviceSyncResponse{
 			Last: after, OneTimeKeys: v.keys.OneTime, UnusedFallback: v.keys.Fallback, Pos: v.at,
 		}, v.news}
@@ -71,7 +72,7 @@ func (e *Engine) DeviceSync(ctx context.Context, u *User, device string, after, 
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if resp.Pos >= v.at {
-		v.at, v.after = resp.Pos, after
+		v.known, v.at, v.after = true, resp.Pos, after
 		v.empty = len(resp.Messages) == 0
 		v.keys = DeviceKeys{OneTime: resp.OneTimeKeys, Fallback: resp.UnusedFallback}
 	}
