@@ -28,6 +28,16 @@ export const rooms = {
         await w.alice.until("bob to be in", `(app, a) => (${membership})(app, a) === "join"`, [room, w.bob.userId]);
     },
 
+    async "a search finds messages and people"() {
+        const said = await w.alice.say(w.room, "a perfectly ordinary rutabaga");
+        await w.bob.until("the message to be found", async (app, event) => {
+            const found = await app.client.searchRoomEvents({ term: "rutabaga" });
+            return found.results.length === 1 && found.results[0].context.getEvent().getId() === event;
+        }, said);
+        await w.bob.until("alice in the directory", async (app, alice) =>
+            (await app.client.searchUserDirectory({ term: "alice" })).results.some((r) => r.user_id === alice), w.alice.userId);
+    },
+
     async "a reload comes back to where it was"() {
         await w.bob.page.reload();
         await w.bob.until("the page to load", () => Boolean(window.app));

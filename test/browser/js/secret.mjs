@@ -1,8 +1,8 @@
 // Encryption: the keys are in the pages' IndexedDB.
 
-import { line } from "./person.mjs";
+import { line, Person } from "./person.mjs";
 import { same } from "./report.mjs";
-import { world as w } from "./world.mjs";
+import { page, url, world as w } from "./world.mjs";
 
 export const secret = {
     async "encrypted messages go both ways"() {
@@ -52,5 +52,36 @@ export const secret = {
             const statuses = await Promise.all([...devices.get(alice).keys()].map((id) => app.client.getCrypto().getDeviceVerificationStatus(alice, id)));
             return statuses.length > 0 && statuses.every((s) => s?.signedByOwner);
         }, w.alice.userId);
+    },
+
+    async "a new device gets the old messages from the backup"() {
+        const recovery = await w.alice.run(async (app) => {
+            const crypto = app.client.getCrypto();
+            const key = await crypto.createRecoveryKeyFromPassphrase();
+            await crypto.bootstrapSecretStorage({ createSecretStorageKey: async () => key, setupNewKeyBackup: true });
+            return key.encodedPrivateKey;
+        });
+        // The client waits up to 10 s before it sends keys.
+        await w.alice.until("the keys to be backed up", async (app) =>
+            (await app.client.http.authedRequest("GET", "/room_keys/version")).count > 0);
+        const second = await Person.open("alice-again", page);
+        try {
+            await second.run((app, [url, name]) => app.login(url, name, `the password of ${name}`), [url, "alice"]);
+            await second.run((app) => app.start());
+            await second.show(w.secret);
+            await second.sees(`${line(w.whisper)} em`, "cannot be decrypted");
+            await second.run(async (app, recovery) => {
+                app.recovery = recovery;
+                const crypto = app.client.getCrypto();
+                await crypto.bootstrapCrossSigning({});
+                await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
+                await crypto.restoreKeyBackup();
+            }, recovery);
+            await second.sees(line(w.whisper), "a whisper");
+            const next = await w.bob.say(w.secret, "welcome, new device");
+            await second.sees(line(next), "welcome, new device");
+        } finally {
+            await second.close();
+        }
     },
 };

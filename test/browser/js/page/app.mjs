@@ -2,6 +2,7 @@
 // The driver calls window.app and looks at what view.mjs shows.
 
 import * as sdk from "matrix-js-sdk";
+import { decodeRecoveryKey } from "matrix-js-sdk/lib/crypto-api/index.js";
 import { draw } from "./view.mjs";
 
 const saved = "hearth-account";
@@ -15,12 +16,25 @@ const logger = { trace: silent, debug: silent, info: silent, warn: silent, error
 /** Makes an account and keeps it for this page and the ones after it. */
 async function register(url, name, password) {
     const client = sdk.createClient({ baseUrl: url, logger });
-    const answer = await client.registerRequest({
+    return remember(url, password, await client.registerRequest({
         username: name,
         password,
         auth: { type: "m.login.dummy" },
         initial_device_display_name: "A browser",
-    });
+    }));
+}
+
+/** Opens a session of an account on a device of its own, and keeps it. */
+async function login(url, name, password) {
+    const client = sdk.createClient({ baseUrl: url, logger });
+    return remember(url, password, await client.loginRequest({
+        type: "m.login.password",
+        identifier: { type: "m.id.user", user: name },
+        password,
+    }));
+}
+
+function remember(url, password, answer) {
     localStorage.setItem(saved, JSON.stringify({
         baseUrl: url,
         userId: answer.user_id,
@@ -39,8 +53,9 @@ async function start() {
         ...account,
         store,
         logger,
+        fetchFn,
         timelineSupport: true,
-        cryptoCallbacks: { getSecretStorageKey: async () => null },
+        cryptoCallbacks: { getSecretStorageKey, cacheSecretStorageKey },
     });
     Object.assign(app, { client, password });
     await store.startup();
@@ -55,6 +70,16 @@ async function start() {
     }
     await client.startClient({ threadSupport: true, initialSyncLimit: 20, lazyLoadMembers: true, pollTimeout: 10_000 });
 }
+
+/** Finds the key of the secret storage: the one that was just made, or the one that was typed in. */
+async function getSecretStorageKey({ keys }) {
+    const id = Object.keys(keys)[0];
+    const key = made.get(id) ?? (app.recovery && decodeRecoveryKey(app.recovery));
+    return key ? [id, key] : null;
+}
+
+const made = new Map();
+const cacheSecretStorageKey = (id, _info, key) => made.set(id, key);
 
 /** Shows a room. */
 function show(roomId) {
@@ -71,7 +96,23 @@ function redraw() {
 }
 
 /** What explains that something does not happen. */
-const trouble = () => ({ sync: app.client?.getSyncState(), problems: problems.slice(-4), text: document.body.innerText.slice(0, 600) });
+const trouble = () => ({
+    sync: app.client?.getSyncState(),
+    waiting: [...open].map((r) => `${r.name} since ${Math.round(performance.now() - r.start)} ms`),
+    problems: problems.slice(-4),
+    text: document.body.innerText.slice(0, 600),
+});
 
-const app = { sdk, register, start, show, trouble, images: new Map() };
+const open = new Set(); // requests that are not answered
+async function fetchFn(resource, options) {
+    const request = { name: `${options?.method ?? "GET"} ${new URL(resource).pathname}`, start: performance.now() };
+    open.add(request);
+    try {
+        return await fetch(resource, options);
+    } finally {
+        open.delete(request);
+    }
+}
+
+const app = { sdk, register, login, start, show, trouble, images: new Map() };
 window.app = app;
