@@ -6,14 +6,15 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"hearth/internal/testkit/smtpsink"
 	"hearth/test/harness"
 )
 
 func TestOperations(t *testing.T) {
 	byID, all := readOperations(t)
 	s, g := readSchemas(t), readGaps(t, byID)
-	service := startService(t)
-	server := harness.Start(t, harness.Options{Config: configuration(service)})
+	service, mail := startService(t), smtpsink.Start(t, false)
+	server := harness.Start(t, harness.Options{Config: configuration(service, mail)})
 	c := newCaller(server.URL())
 	t.Run("routes", func(t *testing.T) { routes(t, c, all) })
 	t.Run("tokens", func(t *testing.T) { tokens(t, c, g, all) })
@@ -33,14 +34,17 @@ func TestOperations(t *testing.T) {
 			"eventType": "org.example.type", "type": "org.example.type", "version": "1",
 		})
 	})
-	t.Run("scenario", func(t *testing.T) { scenario(t, server, service, s, g, byID, all) })
+	t.Run("scenario", func(t *testing.T) { scenario(t, server, service, mail, s, g, byID, all) })
 }
 
 // configuration turns on what can be turned on.
-func configuration(service *service) func(map[string]any) {
+func configuration(service *service, mail *smtpsink.Sink) func(map[string]any) {
 	return func(m map[string]any) {
 		client := m["listeners"].(map[string]any)["client"].(map[string]any)["address"].(string)
 		m["appservices"] = []string{service.file}
+		m["email"] = map[string]any{"server": mail.Addr, "security": "none", "from": "hearth@example.org"}
+		m["support"] = map[string]any{"admin_email": "admin@example.org"}
+		m["turn"] = map[string]any{"uris": []string{"turn:turn.example.org:3478"}, "secret": "secret of the TURN server"}
 		m["url_previews"] = map[string]any{"enabled": true}
 		m["outbound"] = map[string]any{"allow_networks": []string{"127.0.0.0/8"}}
 		m["public_base_url"] = "http://" + client

@@ -33,9 +33,6 @@ var accountSteps = []step{
 		}
 		w.must(w.do(nil, "registrationTokenValidity", request{query: url.Values{"token": {"unknown"}}}), false, "valid")
 	}},
-	{"third-party identifiers", func(w *world) {
-		w.do(w.alice, "getAccount3PIDs", request{})
-	}},
 	{"administration", func(w *world) {
 		w.must(w.do(w.alice, "getWhoIs", request{path: in("userId", w.alice.id)}), w.alice.id, "user_id")
 	}},

@@ -11,7 +11,7 @@ var peopleSteps = []step{
 	{"what the server says of itself", func(w *world) {
 		w.some(w.do(nil, "getVersions", request{}), "versions")
 		w.must(w.do(nil, "getWellknown", request{}), w.server.URL(), "m.homeserver", "base_url")
-		w.refused(nil, "getWellknownSupport", request{}, http.StatusNotFound, "M_NOT_FOUND")
+		w.must(w.do(nil, "getWellknownSupport", request{}), "admin@example.org", "contacts", "0", "email_address")
 		w.some(w.do(nil, "getLoginFlows", request{}), "flows")
 	}},
 	{"register", func(w *world) {
@@ -42,6 +42,9 @@ var peopleSteps = []step{
 		w.must(w.do(w.alice, "getAccountData", request{path: global}), 1, "a")
 		w.do(w.alice, "setAccountData", request{path: in("userId", w.alice.id, "type", "m.direct"), body: object{w.bob.id: []string{}}})
 		w.refused(w.bob, "getAccountData", request{path: global}, http.StatusForbidden, "M_FORBIDDEN")
+	}},
+	{"calls", func(w *world) {
+		w.some(w.do(w.alice, "getTurnServer", request{}), "uris")
 	}},
 	{"openid", func(w *world) {
 		v := w.do(w.alice, "requestOpenIdToken", request{path: in("userId", w.alice.id), body: object{}})

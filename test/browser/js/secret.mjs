@@ -73,6 +73,7 @@ export const secret = {
             await second.run(async (app, recovery) => {
                 app.recovery = recovery;
                 const crypto = app.client.getCrypto();
+                await crypto.userHasCrossSigningKeys(undefined, true); // downloads them
                 await crypto.bootstrapCrossSigning({});
                 await crypto.loadSessionBackupPrivateKeyFromSecretStorage();
                 await crypto.restoreKeyBackup();
