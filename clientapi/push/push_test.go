@@ -249,7 +249,7 @@ func TestRefusedPushers(t *testing.T) {
 		"e-mail":         {func(r *setRequest) { r.Kind = []byte(`"email"`) }, "M_INVALID_PARAM"},
 		"kind is number": {func(r *setRequest) { r.Kind = []byte(`1`) }, "M_INVALID_PARAM"},
 		"no URL":         {func(r *setRequest) { r.Data = []byte(`{}`) }, "M_MISSING_PARAM"},
-		"data is text":   {func(r *setRequest) { r.Data = []byte(`"x"`) }, "M_INVALID_PARAM"},
+		"data is text":   {func(r *setRequest) { r.Data = []byte(`"x"`) }, "M_BAD_JSON"},
 		"large data":     {func(r *setRequest) { r.Data = []byte(`{"x":"` + strings.Repeat("x", maxData) + `"}`) }, "M_INVALID_PARAM"},
 		"without TLS":    {func(r *setRequest) { r.Data = []byte(`{"url":"http://h/_matrix/push/v1/notify"}`) }, "M_INVALID_PARAM"},
 		"another path":   {func(r *setRequest) { r.Data = []byte(`{"url":"https://h/_matrix/push/v1/notify/x"}`) }, "M_INVALID_PARAM"},
