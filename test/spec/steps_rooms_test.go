@@ -1,7 +1,6 @@
 package spec
 
 import (
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -148,7 +147,7 @@ func (w *world) eventually(what string, is func() bool) {
 			return
 		}
 		if time.Now().After(end) {
-			w.Error(fmt.Sprintf("not within %v: %s", patience, what))
+			w.Errorf("not within %v: %s", patience, what)
 			return
 		}
 	}

@@ -34,7 +34,7 @@ type world struct {
 	schemas    *schemas
 	operations map[string]*operation
 
-	alice, bob, carol, admin *person
+	alice, bob, carol        *person
 	room, space, event, edit string // of alice
 	image                    string // a media id of alice
 	since                    string // a token of alice's sync
