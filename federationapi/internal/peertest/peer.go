@@ -27,7 +27,7 @@ type Peer struct {
 	mu       sync.Mutex // guards what follows
 	handlers map[string]http.HandlerFunc
 	requests map[string]int
-	last     *Seen
+	last     map[string]*Seen // by path; "": any
 }
 
 // Seen is a request as it arrived.
@@ -41,7 +41,7 @@ type Seen struct {
 // network.
 func New(t testing.TB, n *Net, name, hostPort string, hosts ...string) *Peer {
 	t.Helper()
-	p := &Peer{Name: name, t: t, handlers: map[string]http.HandlerFunc{}, requests: map[string]int{}}
+	p := &Peer{Name: name, t: t, handlers: map[string]http.HandlerFunc{}, requests: map[string]int{}, last: map[string]*Seen{}}
 	p.server = httptest.NewUnstartedServer(p)
 	p.server.TLS = &tls.Config{Certificates: []tls.Certificate{n.CA.Leaf(hosts...)}, MinVersion: tls.VersionTLS12}
 	p.server.EnableHTTP2 = true
@@ -82,10 +82,13 @@ func (p *Peer) Requests(path string) int {
 }
 
 // Last is the last request, nil if there was none.
-func (p *Peer) Last() *Seen {
+func (p *Peer) Last() *Seen { return p.LastTo("") }
+
+// LastTo is the last request to a path, nil if there was none.
+func (p *Peer) LastTo(path string) *Seen {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.last
+	return p.last[path]
 }
 
 // ServeHTTP answers as scripted.
@@ -96,7 +99,8 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p.mu.Lock()
 	p.requests[r.URL.Path]++
-	p.last = &Seen{Host: r.Host, SNI: r.TLS.ServerName, Proto: r.Proto, URI: r.RequestURI, Header: r.Header, Body: body}
+	seen := &Seen{Host: r.Host, SNI: r.TLS.ServerName, Proto: r.Proto, URI: r.RequestURI, Header: r.Header, Body: body}
+	p.last[""], p.last[r.URL.Path] = seen, seen
 	h := p.handlers[r.URL.Path]
 	p.mu.Unlock()
 	if h == nil {
