@@ -91,6 +91,7 @@ type Federation struct {
 	Enabled       bool     `yaml:"enabled"`
 	CAFile        string   `yaml:"ca_file"`
 	NotaryServers []string `yaml:"notary_servers"`
+	BannedKeys    []string `yaml:"banned_keys"` // ids such as ed25519:a_1
 }
 
 // Outbound bounds which addresses Hearth connects to on behalf of others.
@@ -144,7 +145,7 @@ func Defaults() *Config {
 		},
 		NATS:           NATS{URLs: []string{}},
 		Bus:            Bus{Local: true},
-		Federation:     Federation{Enabled: true, NotaryServers: []string{}},
+		Federation:     Federation{Enabled: true, NotaryServers: []string{}, BannedKeys: []string{}},
 		Outbound:       Outbound{AllowNetworks: []netip.Prefix{}},
 		TrustedProxies: []netip.Prefix{},
 		Registration: Registration{

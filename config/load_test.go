@@ -34,7 +34,7 @@ listeners:
 database: {url: "postgres://u:p@h/db"}
 nats: {urls: [nats://a:4222, "tls://b:4222"]}
 bus: {local: false}
-federation: {enabled: false, ca_file: ca.pem, notary_servers: [matrix.org]}
+federation: {enabled: false, ca_file: ca.pem, notary_servers: [matrix.org], banned_keys: ["ed25519:a_1"]}
 outbound: {allow_networks: [10.0.0.0/8, 127.0.0.1], deny_networks: []}
 trusted_proxies: ["::1"]
 registration: {mode: open, shared_secret: "s3", min_password_length: 12, require_email: true, guests: true, terms_url: "https://t", privacy_url: "https://p", terms_version: "2", recaptcha_public_key: a, recaptcha_private_key: b, recaptcha_verify_url: "https://v"}
@@ -60,7 +60,7 @@ logging: {level: debug, format: json}
 		},
 		Database:   Database{URL: "postgres://u:p@h/db"},
 		NATS:       NATS{URLs: []string{"nats://a:4222", "tls://b:4222"}},
-		Federation: Federation{CAFile: "ca.pem", NotaryServers: []string{"matrix.org"}},
+		Federation: Federation{CAFile: "ca.pem", NotaryServers: []string{"matrix.org"}, BannedKeys: []string{"ed25519:a_1"}},
 		Outbound: Outbound{
 			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")},
 			DenyNetworks:  &[]netip.Prefix{},
@@ -158,6 +158,7 @@ func TestBadFilesNameThePlace(t *testing.T) {
 		"key without cert":    {minimal + "listeners: {federation: {tls_key: a}}", "hearth.yaml:2: listeners.federation.tls_key: needs tls_cert as well"},
 		"other database":      {minimal + "database: {url: mysql://a}", "hearth.yaml:2: database.url: must be empty for SQLite or begin with postgres://"},
 		"bad NATS":            {minimal + "nats: {urls: [localhost]}", "hearth.yaml:2: nats.urls: each must be like nats://host:4222"},
+		"bad key id":          {minimal + "federation: {banned_keys: [a_1]}", `hearth.yaml:2: federation.banned_keys: "a_1" is not the id of a key`},
 		"bad notary":          {minimal + "federation: {notary_servers: [a/b]}", `hearth.yaml:2: federation.notary_servers: "a/b" is not a server name`},
 		"bad network":         {minimal + "outbound: {allow_networks: [10.0.0.0/33]}", `hearth.yaml:2: outbound.allow_networks: "10.0.0.0/33" is not a network`},
 		"loose network":       {minimal + "outbound: {deny_networks: [10.0.0.1/8]}", "hearth.yaml:2: outbound.deny_networks: \"10.0.0.1/8\" has bits set beyond its length; did you mean 10.0.0.0/8?"},
@@ -230,7 +231,7 @@ func TestEnvironmentWins(t *testing.T) {
 func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{
 		"server_name": "x.org", "public_base_url": "https://x", "database.url": "postgres://x",
-		"nats.urls": "nats://x:1", "federation.notary_servers": "x.org", "outbound.allow_networks": "10.0.0.0/8",
+		"nats.urls": "nats://x:1", "federation.notary_servers": "x.org", "federation.banned_keys": "ed25519:a", "outbound.allow_networks": "10.0.0.0/8",
 		"outbound.deny_networks": "10.0.0.0/8", "registration.mode": "token", "media.max_upload": "7KiB",
 		"logging.level": "trace", "logging.format": "json", "registration.min_password_length": "9",
 		"listeners.client.address": ":1", "listeners.federation.address": ":2", "listeners.admin.address": ":3",

@@ -36,6 +36,11 @@ func (l *loader) validate() {
 			l.invalid("federation.notary_servers", "%q is not a server name", s)
 		}
 	}
+	for _, id := range c.Federation.BannedKeys {
+		if version, ok := strings.CutPrefix(id, "ed25519:"); !ok || !keyVersion.MatchString(version) {
+			l.invalid("federation.banned_keys", "%q is not the id of a key, such as ed25519:a_1", id)
+		}
+	}
 	l.checkOneOf("registration.mode", c.Registration.Mode, "closed", "open", "token", "approval")
 	if n := c.Registration.MinPasswordLength; n < 1 || n > maxPassword {
 		l.invalid("registration.min_password_length", "must be from 1 to %d, not %d", maxPassword, n)

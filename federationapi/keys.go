@@ -16,8 +16,18 @@ import (
 // lets them believe at most 7 days; a day bounds what a stolen key is good for.
 const keyValidity = 24 * time.Hour
 
-// serverKeys is GET /_matrix/key/v2/server (server-server API, "Publishing Keys").
+// serverKeys is GET /_matrix/key/v2/server (server-server API, "Publishing Keys"). Old
+// servers name a key in the path, and get all as well.
 func (s *Server) serverKeys(*matrixhttp.Request) (any, error) {
+	keys, err := s.ownKeys()
+	if err != nil {
+		return nil, err
+	}
+	return matrixhttp.Raw(keys), nil
+}
+
+// ownKeys is what we say of our keys, signed.
+func (s *Server) ownKeys() ([]byte, error) {
 	public, ok := s.deps.Key.Key.Public().(ed25519.PublicKey)
 	if !ok {
 		return nil, merr.Internal(fmt.Errorf("the signing key is not usable"))
@@ -33,9 +43,5 @@ func (s *Server) serverKeys(*matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, merr.Internal(err)
 	}
-	signed, err := pdu.SignJSON(body, s.deps.Key)
-	if err != nil {
-		return nil, err
-	}
-	return matrixhttp.Raw(signed), nil
+	return pdu.SignJSON(body, s.deps.Key)
 }

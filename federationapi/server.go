@@ -1,44 +1,64 @@
 // Package federationapi serves the server-server API and talks to other servers.
 //
-// What is here is what others need to recognise this server: its version and its
-// signing key. routes.go is the table of endpoints.
+// routes.go is the table of endpoints, auth.go says who asks. transport sends requests,
+// keys knows the keys of others.
 package federationapi
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"hearth/federationapi/keys"
+	"hearth/federationapi/storage"
+	"hearth/federationapi/transport"
 	"hearth/internal/bus"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/pdu"
+	"hearth/internal/safedial"
+	"hearth/internal/store"
 )
 
 // Deps is what federationapi needs from the program.
 type Deps struct {
 	Bus        *bus.Bus
 	ServerName string
-	// Key signs the list of our keys.
+	// Key signs the list of our keys and the requests that we send.
 	Key pdu.Signer
 	// Version is told to other servers.
 	Version string
-	Log     *logrus.Entry
-	Metrics prometheus.Registerer // may be nil
-	Now     func() time.Time      // nil: time.Now
+	// DataDir holds the database if DatabaseURL is empty.
+	DataDir, DatabaseURL string
+	// Dialer connects to other servers, where it allows it.
+	Dialer *safedial.Dialer
+	// CAFile holds the authorities to trust, in PEM; empty: those of the system.
+	CAFile string
+	// NotaryServers are asked for keys that cannot be had otherwise.
+	NotaryServers []string
+	// BannedKeys are ids of keys that nobody may use.
+	BannedKeys []string
+	Log        *logrus.Entry
+	Metrics    prometheus.Registerer // may be nil
+	Now        func() time.Time      // nil: time.Now
 }
 
 // Server is federationapi at work.
 type Server struct {
-	deps Deps
-	mux  *matrixhttp.Mux
+	deps   Deps
+	mux    *matrixhttp.Mux
+	db     *storage.DB
+	client *transport.Client
+	keys   *keys.Ring
 }
 
-// New builds the component; Run must follow.
-func New(_ context.Context, d Deps) (*Server, error) {
+// New builds the component; Run must follow, and Close.
+func New(ctx context.Context, d Deps) (*Server, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
@@ -51,17 +71,55 @@ func New(_ context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	cas, err := authorities(d.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	s.db, err = storage.Open(ctx, store.Options{
+		DataDir: d.DataDir, URL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.client = transport.New(transport.Options{
+		Signer: d.Key, Dial: d.Dialer.DialContext, CAs: cas, UserAgent: "Hearth/" + d.Version, Now: d.Now,
+	})
+	s.keys = keys.New(keys.Options{
+		Own: d.Key, Client: s.client, DB: s.db, Notaries: d.NotaryServers, Banned: d.BannedKeys, Log: d.Log, Now: d.Now,
+	})
 	return s, nil
+}
+
+// authorities reads a file of certificates; nil stands for those of the system.
+func authorities(file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("certificate authorities: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("certificate authorities: %s holds no certificate in PEM", file)
+	}
+	return pool, nil
 }
 
 // Handler serves /_matrix/federation and /_matrix/key.
 func (s *Server) Handler() http.Handler { return s.mux }
 
+// Lost is closed when another process took the database over.
+func (s *Server) Lost() <-chan struct{} { return s.db.Lost() }
+
 // Run works until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
-	<-ctx.Done()
+	s.keys.Run(ctx)
 	return nil
 }
 
 // Close releases what New took.
-func (s *Server) Close() error { return nil }
+func (s *Server) Close() error {
+	s.client.Close()
+	return s.db.Close()
+}

@@ -7,23 +7,72 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
+	"hearth/internal/bus"
 	"hearth/internal/pdu"
+	"hearth/internal/safedial"
+	"hearth/internal/testkit/testca"
 )
+
+// clock is a clock that the test moves.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
 
 func testServer(t *testing.T) (*Server, time.Time) {
 	t.Helper()
-	now := time.UnixMilli(1_700_000_000_000)
-	s, err := New(context.Background(), Deps{
-		ServerName: "example.org", Version: "1.2.3", Now: func() time.Time { return now },
-		Key: pdu.Signer{ServerName: "example.org", KeyID: "ed25519:a_1", Key: ed25519.NewKeyFromSeed(make([]byte, 32))},
-	})
+	c := &clock{now: time.UnixMilli(1_700_000_000_000)}
+	return openServer(t, c, nil, nil), c.now
+}
+
+// openServer returns example.org, which may connect to networks.
+func openServer(t *testing.T, c *clock, ca *testca.CA, networks []netip.Prefix) *Server {
+	t.Helper()
+	dialer, err := safedial.New(nil, networks)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, now
+	b, err := bus.Connect(context.Background(), bus.Options{Local: true, Log: logger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(b.Close)
+	d := Deps{
+		Bus: b, ServerName: "example.org", Version: "1.2.3", Now: c.Now, Dialer: dialer, Log: logger(t), DataDir: t.TempDir(),
+		Key: pdu.Signer{ServerName: "example.org", KeyID: "ed25519:a_1", Key: ed25519.NewKeyFromSeed(make([]byte, 32))},
+	}
+	if ca != nil {
+		d.CAFile, _, _ = ca.Files(t.TempDir())
+	}
+	s, err := New(context.Background(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func logger(t *testing.T) *logrus.Entry {
+	l := logrus.New()
+	l.SetOutput(t.Output())
+	return logrus.NewEntry(l)
 }
 
 func get(t *testing.T, s *Server, method, path string) (status int, body []byte) {

@@ -45,8 +45,17 @@ func buildRoomserver(ctx context.Context, a *app, log *logrus.Entry) (component,
 }
 
 func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
+	c := a.opts.config
+	if !c.Federation.Enabled {
+		return idle{}, nil
+	}
+	dialer, err := outbound(c)
+	if err != nil {
+		return nil, err
+	}
 	s, err := federationapi.New(ctx, federationapi.Deps{
-		Bus: a.bus, ServerName: a.opts.config.ServerName, Key: a.key, Version: version(),
+		Bus: a.bus, ServerName: c.ServerName, Key: a.key, Version: version(), DataDir: a.dataDir, DatabaseURL: c.Database.URL,
+		Dialer: dialer, CAFile: c.Federation.CAFile, NotaryServers: c.Federation.NotaryServers, BannedKeys: c.Federation.BannedKeys,
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
 	})
 	if err != nil {
@@ -55,6 +64,16 @@ func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (compone
 	a.handlers["federation"] = s.Handler()
 	return s, nil
 }
+
+// idle is a component that is switched off.
+type idle struct{}
+
+func (idle) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (idle) Close() error { return nil }
 
 func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
 	c := a.opts.config
