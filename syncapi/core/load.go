@@ -72,6 +72,7 @@ func (e *Engine) addPage(u *User, page *roomapi.MembershipsResponse) {
 		}
 		if row.Forgotten { // at a position between this member event and the next
 			e.forget(u, row.RoomID, row.Pos+1)
+			u.forgot = max(u.forgot, page.Pos)
 		}
 	}
 }

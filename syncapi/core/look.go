@@ -32,6 +32,8 @@ type View struct {
 	Settings *Settings
 	// TagsPos is the position of the last change of a tag; 0 without NeedTags.
 	TagsPos int64
+	// ForgotPos is the position at which a room was forgotten last, or a later one.
+	ForgotPos int64
 	// Changed are the rooms with an event or another membership after the token, the
 	// latest first.
 	Changed []Row
@@ -55,6 +57,7 @@ func (e *Engine) Look(u *User, since viewapi.Token, v *View, all func(v *View) b
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	v.Now, v.Settings, v.TagsPos = e.token(&since), u.settings, u.tagsPos
+	v.ForgotPos = u.forgot
 	v.Changed, v.All, v.Receipts, v.Typing = v.Changed[:0], v.All[:0], v.Receipts[:0], v.Typing[:0]
 	if since != (viewapi.Token{}) {
 		e.lookAfter(u, since, v)

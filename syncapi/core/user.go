@@ -32,6 +32,7 @@ type User struct {
 	// events has all of them once the user is loaded.
 	events, receipts, typing order
 
+	forgot    int64             // a room was forgotten there, or earlier, and none later
 	settings  *Settings         // never nil
 	tags      map[string]tagged // by room; nil: not in use
 	tagsReady bool              // tags has all
@@ -267,6 +268,7 @@ func (e *Engine) setMember(u *User, roomID string, ev memberEvent) {
 func (e *Engine) forget(u *User, roomID string, pos int64) {
 	m := e.member(u, roomID)
 	m.forgot = max(m.forgot, pos)
+	u.forgot = max(u.forgot, pos)
 }
 
 // forgotten reports whether the user has forgotten the room since he left it.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 
 	"hearth/syncapi/core"
@@ -30,6 +31,7 @@ type conn struct {
 
 	state         // what the client has acknowledged
 	next  *change // what the last answer told, if it was not acknowledged
+	last  uint64  // seq of the last answer
 
 	rules  *rules // of the last request
 	sets   []*stateSet
@@ -51,6 +53,9 @@ type state struct {
 	rules  string         // text of the rules that applied
 	direct map[string]bool
 	ext    enabled
+	// recount: a room that was left comes into the list, or goes out of it, because
+	// the client has been told: those that it knows are there, unless they are forgotten.
+	recount bool
 }
 
 // change is what an answer makes of the state. Its rooms are only those that change.
@@ -59,8 +64,13 @@ type change struct {
 	members []memberMark
 }
 
-// memberMark is a member event that a lazily loading client was told.
+// memberMark is a member event that a lazily loading client was told. The room is a
+// markKey.
 type memberMark struct{ room, user string }
+
+// markKey names a room as it was told as a whole at a position: a client that is told
+// so again forgets its members.
+func markKey(roomID string, since int64) string { return roomID + strconv.FormatInt(since, 36) }
 
 // kind is a client's idea of its membership.
 type kind uint8
@@ -79,6 +89,8 @@ type known struct {
 	live bool
 	dm   bool
 	pos  int64
+	// since is the position at which the room was told as a whole.
+	since int64
 	// count is how many of the latest events the client has without a gap.
 	count int32
 	set   int32  // index of the stateSet that was told

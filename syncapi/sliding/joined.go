@@ -35,15 +35,18 @@ func (r *round) joined(ctx context.Context, t *target, dst []byte) ([]byte, erro
 	if err != nil || d == nil {
 		return dst, err
 	}
+	k := known{
+		kind: joined, live: true, dm: r.view.Settings.Direct[t.row.RoomID], pos: r.view.Now.Room,
+		since: t.was.since, count: d.count, set: t.set, lists: t.lists,
+	}
+	if t.whole {
+		k.since = r.view.Now.Room
+	}
+	t.now = &k
 	state, err := r.requiredState(ctx, t, d)
 	if err != nil {
 		return dst, err
 	}
-	k := known{
-		kind: joined, live: true, dm: r.view.Settings.Direct[t.row.RoomID], pos: r.view.Now.Room,
-		count: d.count, set: t.set, lists: t.lists,
-	}
-	t.now = &k
 	if err := r.readData(ctx, t, d); err != nil {
 		return dst, err
 	}

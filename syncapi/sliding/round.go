@@ -54,7 +54,7 @@ func newRound(p *poll, view *core.View) *round {
 func (r *round) render(ctx context.Context) error {
 	r.s.engine.Look(r.user, r.base.since, r.view, r.needsAll)
 	r.next.state = state{
-		seq: r.base.seq + 1, since: r.view.Now, rooms: map[string]known{}, counts: r.base.counts,
+		seq: r.conn.last + 1, since: r.view.Now, rooms: map[string]known{}, counts: r.base.counts,
 		rules: r.rules.text, direct: r.view.Settings.Direct, ext: r.request.ext.enabled(),
 	}
 	if err := r.choose(ctx); err != nil {
@@ -81,10 +81,11 @@ func (r *round) needsAll(v *core.View) bool {
 func (r *round) decide(v *core.View) bool {
 	since, set := r.base.since, v.Settings
 	switch {
-	case r.base.seq == 0, r.rules.text != r.base.rules,
+	case r.base.seq == 0, r.base.recount, r.rules.text != r.base.rules,
 		r.rules.direct && set.DirectPos > since.User,
 		r.rules.tags && v.TagsPos > since.User,
 		max(set.IgnoredPos, set.InvitesPos) > since.User,
+		v.ForgotPos > since.Room,
 		!r.rules.simple && len(v.Changed) > 0:
 		return true
 	}
@@ -116,6 +117,7 @@ func (r *round) renderRooms(ctx context.Context) error {
 		t := &r.targets[i]
 		if t.now != nil {
 			r.next.rooms[t.row.RoomID] = *t.now
+			r.next.recount = r.next.recount || t.now.kind == left && (t.was.kind == 0 || t.row.Forgotten)
 		}
 		return r.out.room(t.row.RoomID, part)
 	})
@@ -160,6 +162,7 @@ func (r *round) open(t *target, dst []byte, membership string, initial bool) ren
 func (r *round) finish() error {
 	r.out.start()
 	next := r.next
+	r.conn.last = next.seq
 	r.conn.next = &next // also if sending fails: the client knows which one it has
 	return r.out.finish()
 }

@@ -51,8 +51,9 @@ func (r *round) requiredState(ctx context.Context, t *target, d *delta) ([]*room
 	if !set.lazy {
 		return list, nil
 	}
+	key := markKey(t.row.RoomID, t.now.since)
 	for user := range speakers {
-		if there[user] || !t.whole && r.members.Known(t.row.RoomID, user, 0) {
+		if there[user] || !t.whole && r.members.Known(key, user, 0) {
 			continue
 		}
 		e, err := r.s.engine.Member(ctx, r.user, t.row.RoomID, user)
@@ -63,7 +64,7 @@ func (r *round) requiredState(ctx context.Context, t *target, d *delta) ([]*room
 			add(e)
 		}
 	}
-	r.mark(t.row.RoomID, there)
+	r.mark(key, there)
 	return list, nil
 }
 
@@ -80,11 +81,11 @@ func speakersOf(events []*roomapi.Event) map[string]bool {
 }
 
 // mark notes which members the answer has; they count when it is acknowledged.
-func (r *round) mark(roomID string, users map[string]bool) {
+func (r *round) mark(room string, users map[string]bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for user := range users {
-		r.marks = append(r.marks, memberMark{roomID, user})
+		r.marks = append(r.marks, memberMark{room, user})
 	}
 }
 
