@@ -20,9 +20,9 @@ const (
 	maxNotary    = 256 << 10 // bytes, of a notary
 	maxAnswers   = 32        // of one server, by a notary
 	maxSigned    = 4         // signatures of a notary that are tried
-	maxPending   = 1024
-	maxFetching  = 64
-	maxAsking    = 16
+	maxPending   = 2048
+	maxFetching  = 512
+	maxAsking    = 64
 )
 
 // When to ask again.

@@ -4,9 +4,11 @@ import (
 	"compress/gzip"
 	"context"
 	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"net/url"
 	"runtime"
@@ -294,4 +296,28 @@ func TestOneServerCannotTakeAll(t *testing.T) {
 	if len(c.slots.server) != 0 || len(c.slots.all) != 0 {
 		t.Errorf("%d servers and %d slots are still taken", len(c.slots.server), len(c.slots.all))
 	}
+}
+
+// TestHTTP1: a server that does not know HTTP/2 is spoken to all the same.
+func TestHTTP1(t *testing.T) {
+	n := peertest.NewNet(t)
+	var proto atomic.Value
+	old := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proto.Store(r.Proto + " " + r.Host)
+		_, _ = w.Write([]byte("{}"))
+	}))
+	old.TLS = &tls.Config{Certificates: []tls.Certificate{n.CA.Leaf("a.example")}, MinVersion: tls.VersionTLS12}
+	old.StartTLS()
+	t.Cleanup(old.Close)
+	n.Place("a.example:99", old.Listener.Addr().String())
+	c, _ := newClient(t, n)
+	for range 5 {
+		if _, err := get(c, "a.example:99"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if dials, _ := n.Dials(); proto.Load() != "HTTP/1.1 a.example:99" || len(dials) != 1 {
+		t.Errorf("%v, %d connections", proto.Load(), len(dials))
+	}
+	c.Close()
 }
