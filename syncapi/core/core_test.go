@@ -295,21 +295,27 @@ func TestMemberCacheFollowsTheLog(t *testing.T) {
 
 func TestSent(t *testing.T) {
 	s := NewSent(100)
-	d := s.Device(alice, "D", false)
+	d := s.Device(alice, "D", false, 0)
 	if d.Known("!a:h", bob, 10) {
 		t.Error("known before it was sent")
 	}
 	d.Mark("!a:h", bob, 10)
+	d.Answered(10)
 	if d.Known("!a:h", bob, 9) {
 		t.Error("an answer that the client did not confirm counts")
 	}
-	if d = s.Device(alice, "D", false); !d.Known("!a:h", bob, 10) || d.Known("!b:h", bob, 10) {
+	if d = s.Device(alice, "D", false, 10); !d.Known("!a:h", bob, 10) || d.Known("!b:h", bob, 10) {
 		t.Error("a mark is lost or in the wrong room")
 	}
-	if s.Device(alice, "E", false).Known("!a:h", bob, 10) {
+	if s.Device(alice, "E", false, 10).Known("!a:h", bob, 10) {
 		t.Error("another device knows it")
 	}
-	if s.Device(alice, "D", true).Known("!a:h", bob, 10) {
+	d.Mark("!b:h", bob, 20)
+	d.Answered(20)
+	if s.Device(alice, "D", false, 10).Known("!b:h", bob, 30) {
+		t.Error("an answer that got lost counts")
+	}
+	if s.Device(alice, "D", true, 10).Known("!a:h", bob, 10) {
 		t.Error("a device that starts anew knows it")
 	}
 	for i := range 1000 {

@@ -136,7 +136,7 @@ func (p *poll) run(ctx context.Context) error {
 
 // answer has the turn on the connection.
 func (p *poll) answer(ctx context.Context) error {
-	p.members = p.s.sent.Device(p.req.UserID, p.req.DeviceID+"\x00"+p.request.conn, p.pos == nil)
+	p.members = p.s.sent.Device(p.req.UserID, p.req.DeviceID+"\x00"+p.request.conn, p.pos == nil, 0)
 	if err := p.conn.begin(p.pos, p.members); err != nil {
 		return err
 	}

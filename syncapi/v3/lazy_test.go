@@ -105,3 +105,23 @@ func TestLazyMemberFromMemoryIsThePresentOne(t *testing.T) {
 	h.owners.Message(roomA, bob, "x")
 	wantIDs(t, "state", state(h.sync(viewapi.SyncRequest{UserID: alice, Filter: filter, Since: r.NextBatch, DeviceID: "2"})), profile)
 }
+
+// A member event of an answer that got lost was never told, even if the next answer
+// has another timeline.
+func TestLazyAfterALostAnswer(t *testing.T) {
+	h := lazyRoom(t)
+	req := viewapi.SyncRequest{UserID: alice, Filter: []byte(lazy)}
+	req.Since = h.sync(req).NextBatch
+	h.owners.Message(roomA, carol, "lost")
+	h.sync(req)
+	h.owners.Message(roomA, bob, "x")
+	h.owners.Message(roomA, bob, "y")
+	req.Since = h.sync(req).NextBatch
+	h.owners.Message(roomA, carol, "z")
+	for _, e := range state(h.sync(req)) {
+		if e.Type == memberType && *e.StateKey == carol {
+			return
+		}
+	}
+	t.Error("the client does not know carol")
+}

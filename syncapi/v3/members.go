@@ -70,6 +70,7 @@ func (r *round) markMembers(c *core.Change, lists ...[]*roomapi.Event) {
 	if !r.lazy() {
 		return
 	}
+	r.device.Answered(r.now.Room) // even if the answer fails: the marks are of it
 	for _, list := range lists {
 		for _, e := range list {
 			if e.Type == memberType && e.StateKey != nil {

@@ -126,7 +126,7 @@ func (p *poll) run(ctx context.Context) error {
 	if err := p.s.engine.WaitFor(ctx, reach); err != nil {
 		return err
 	}
-	p.device = p.s.sent.Device(p.req.UserID, p.req.DeviceID, p.initial)
+	p.device = p.s.sent.Device(p.req.UserID, p.req.DeviceID, p.initial, p.known)
 	wait := min(time.Duration(max(p.req.TimeoutMS, 0))*time.Millisecond, maxTimeout)
 	if p.req.TimeoutMS > maxTimeout.Milliseconds() {
 		wait = maxTimeout // the product may have overflowed
@@ -175,5 +175,6 @@ func (p *poll) round(ctx context.Context, must bool) (told bool, err error) {
 		return false, nil
 	}
 	p.s.metrics.answered(p, a.begun, time.Since(start))
+	p.device.Answered(r.now.Room)
 	return true, a.finish()
 }
