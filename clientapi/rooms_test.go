@@ -132,7 +132,7 @@ func TestEventsAreRendered(t *testing.T) {
 		}
 		s.refuse(400, "M_BAD_JSON", "GET", r+"/messages?dir=b&filter=%7B%22types%22%3A5%7D", token, "")
 		same(s.t, "context", s.must("GET", r+"/context/%24event:test?limit=3", token, "").raw,
-			`{"start":"t1","end":"s7_0_0_0","event":`+message(testEvent)+`,"events_before":[],"events_after":[],"state":[]}`)
+			`{"start":"t1","end":"s7_0_0_0_0","event":`+message(testEvent)+`,"events_before":[],"events_after":[],"state":[]}`)
 
 		s.must("PUT", "/user/@alice:test/account_data/m.ignored_user_list", token, `{"ignored_users":{"@bad:test":{}}}`)
 		v1 := "/_matrix/client/v1" + r
