@@ -162,7 +162,7 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 		engine.Close()
 		return v, fmt.Errorf("syncapi: metrics: %w", err)
 	}
-	slides, err := sliding.New(sliding.Deps{Engine: engine, Metrics: s.deps.Metrics, Now: s.deps.Now})
+	slides, err := sliding.New(sliding.Deps{Engine: engine, Unread: v.counting.counter, Metrics: s.deps.Metrics, Now: s.deps.Now})
 	if err != nil {
 		engine.Close()
 		return v, fmt.Errorf("syncapi: metrics: %w", err)

@@ -66,6 +66,9 @@ func (r *round) choose(ctx context.Context) error {
 	return c.settle()
 }
 
+// notKept stands for the index of a room that rules want, of which there is nothing to tell.
+const notKept = -1
+
 // chooser collects targets.
 type chooser struct {
 	*round
@@ -121,7 +124,9 @@ func (c *chooser) settle() error {
 		if t.set = c.conn.set(t.rules); t.set < 0 {
 			return viewapi.UnknownPos() // start anew with less to remember
 		}
+		c.chosen[t.row.RoomID] = notKept
 		if c.worthALook(&t) {
+			c.chosen[t.row.RoomID] = len(kept)
 			kept = append(kept, t)
 		}
 	}
@@ -133,8 +138,14 @@ func (c *chooser) settle() error {
 		}
 	}
 	for id := range c.directChanges() {
-		if _, chosen := c.chosen[id]; !chosen {
-			c.tellDirect(id)
+		c.addPart(id)
+	}
+	for id := range c.own {
+		c.addPart(id)
+	}
+	if c.newRules {
+		for id := range c.base.rooms {
+			c.addPart(id)
 		}
 	}
 	return nil
@@ -176,17 +187,20 @@ func (c *chooser) directChanges() map[string]bool {
 	return rooms
 }
 
-// tellDirect adds a known room that is in no window, of which no more is told than
-// that it is direct or is not any more.
-func (c *chooser) tellDirect(id string) {
+// addPart adds a known room that is in no window, or of which nothing else may have
+// changed.
+func (c *chooser) addPart(id string) {
+	if i, chosen := c.chosen[id]; chosen && i >= 0 {
+		return
+	}
 	k, ok := c.base.rooms[id]
 	if behind, there := c.next.rooms[id]; there {
 		k = behind
 	}
 	row, there := c.s.engine.Row(c.user, id)
-	if ok && there && k.kind == joined && row.Membership == core.Join && k.dm != c.view.Settings.Direct[id] {
+	if ok && there && k.kind == joined && row.Membership == core.Join {
 		c.chosen[id] = len(c.targets)
-		c.targets = append(c.targets, target{row: row, was: k, set: k.set, lists: k.lists, directOnly: true})
+		c.targets = append(c.targets, target{row: row, was: k, set: k.set, lists: k.lists, part: true})
 	}
 }
 

@@ -217,7 +217,11 @@ func (r *round) changedAccountData(ctx context.Context) ([]userapi.AccountData, 
 		global := ""
 		req.Room = &global
 	}
-	return core.ReadAccountData(ctx, r.s.engine.Source(), req)
+	list, err := core.ReadAccountData(ctx, r.s.engine.Source(), req)
+	if err == nil && !r.base.ext.account {
+		list = withRules(r.req.UserID, list)
+	}
+	return list, err
 }
 
 // receipts writes new receipts of known rooms, and those at the events of rooms that

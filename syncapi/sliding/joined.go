@@ -28,8 +28,8 @@ type delta struct {
 
 // joined renders a room that the user has joined.
 func (r *round) joined(ctx context.Context, t *target, dst []byte) ([]byte, error) {
-	if t.directOnly {
-		return r.directOnly(t, dst), nil
+	if t.part {
+		return r.partOnly(ctx, t, dst)
 	}
 	d, err := r.delta(ctx, t)
 	if err != nil || d == nil {
@@ -67,6 +67,9 @@ func (r *round) joined(ctx context.Context, t *target, dst []byte) ([]byte, erro
 	}
 	r.appendState(&o, state)
 	r.appendTimeline(&o, t, d)
+	if err := r.appendUnread(ctx, &o, t, d); err != nil {
+		return dst, err
+	}
 	if len(o.Buf) == before && !t.whole {
 		return dst, nil
 	}
@@ -77,14 +80,21 @@ func (r *round) joined(ctx context.Context, t *target, dst []byte) ([]byte, erro
 	return append(o.Buf, '}'), nil
 }
 
-func (r *round) directOnly(t *target, dst []byte) []byte {
+// partOnly renders what may change in a room without an event.
+func (r *round) partOnly(ctx context.Context, t *target, dst []byte) ([]byte, error) {
 	k := t.was
 	k.dm = r.view.Settings.Direct[t.row.RoomID]
-	t.now = &k
 	o := r.open(t, dst, "join", false)
-	o.Key("is_dm")
-	o.Buf = strconv.AppendBool(o.Buf, k.dm)
-	return append(o.Buf, '}')
+	before := len(o.Buf)
+	if k.dm != t.was.dm {
+		t.now = &k
+		o.Key("is_dm")
+		o.Buf = strconv.AppendBool(o.Buf, k.dm)
+	}
+	if err := r.appendUnread(ctx, &o, t, nil); err != nil || len(o.Buf) == before {
+		return dst, err
+	}
+	return append(o.Buf, '}'), nil
 }
 
 // delta finds what to tell, from memory if it has all of it. Nil if the user was not

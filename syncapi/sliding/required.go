@@ -119,6 +119,7 @@ type stateSet struct {
 	// lazy: members are told as they are needed. members: all of them are wanted.
 	lazy, members bool
 	none          bool     // nothing is selected
+	users         []string // whose member events may be selected one by one
 	types         []string // all types that may be selected; nil: any
 }
 
@@ -131,6 +132,9 @@ func newStateSet(rules []*stateRule, me string) *stateSet {
 		s.members = s.members || r.allMembers()
 		s.none = s.none && len(r.include) == 0 && !r.lazy
 		for _, p := range r.include {
+			if p.Key != nil && (p.Type == nil || *p.Type == memberType) && strings.HasPrefix(*p.Key, "@") {
+				s.users = append(s.users, *p.Key)
+			}
 			if p.Type == nil {
 				anyType = true
 			} else {

@@ -23,6 +23,9 @@ type round struct {
 	next change // what the answer makes of base
 
 	targets []target
+	// What may change unread counts: other push rules, receipts of the user's own.
+	newRules bool
+	own      map[string]bool // rooms
 
 	mu    sync.Mutex // guards marks
 	marks []memberMark
@@ -37,11 +40,11 @@ type target struct {
 	rules []*stateRule
 	set   int32
 
-	was        known // zero: the client does not know the room
-	now        *known
-	whole      bool // the answer has the room as a whole
-	directOnly bool // only is_dm is to be told
-	data       roomData
+	was   known // zero: the client does not know the room
+	now   *known
+	whole bool // the answer has the room as a whole
+	part  bool // is in no window; only is_dm and unread counts are to be told
+	data  roomData
 }
 
 func newRound(p *poll, view *core.View) *round {
@@ -57,6 +60,7 @@ func (r *round) render(ctx context.Context) error {
 		seq: r.conn.last + 1, since: r.view.Now, rooms: map[string]known{}, counts: r.base.counts,
 		rules: r.rules.text, direct: r.view.Settings.Direct, ext: r.request.ext.enabled(),
 	}
+	r.noteUnread()
 	if err := r.choose(ctx); err != nil {
 		return err
 	}

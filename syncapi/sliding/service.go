@@ -13,6 +13,7 @@ import (
 	"hearth/internal/merr"
 	"hearth/syncapi/core"
 	"hearth/syncapi/internal/render"
+	"hearth/syncapi/unread"
 	"hearth/syncapi/viewapi"
 )
 
@@ -29,6 +30,7 @@ const (
 // Deps is what the service needs.
 type Deps struct {
 	Engine  *core.Engine
+	Unread  *unread.Counter       // nil: answers have no unread counts
 	Metrics prometheus.Registerer // may be nil
 	Now     func() time.Time
 }
@@ -36,6 +38,7 @@ type Deps struct {
 // Service answers sliding syncs. Its methods may be used at the same time.
 type Service struct {
 	engine  *core.Engine
+	unread  *unread.Counter
 	now     func() time.Time
 	slot    uint8
 	conns   *conns
@@ -53,7 +56,7 @@ type Service struct {
 // New returns a service with a slot of its own, most likely.
 func New(d Deps) (*Service, error) {
 	s := &Service{
-		engine: d.Engine, now: d.Now,
+		engine: d.Engine, unread: d.Unread, now: d.Now,
 		slot:    uint8(rand.IntN(viewapi.Slots)),
 		conns:   newConns(),
 		sent:    core.NewSent(maxSent),

@@ -48,6 +48,11 @@ func (r *round) requiredState(ctx context.Context, t *target, d *delta) ([]*room
 			add(e)
 		}
 	}
+	if t.whole && !set.members {
+		if err := r.addUsers(ctx, t, set, there, add); err != nil {
+			return nil, err
+		}
+	}
 	if !set.lazy {
 		return list, nil
 	}
@@ -66,6 +71,24 @@ func (r *round) requiredState(ctx context.Context, t *target, d *delta) ([]*room
 	}
 	r.mark(key, there)
 	return list, nil
+}
+
+// addUsers adds the members who are wanted one by one. They are not read with the
+// state of a whole room.
+func (r *round) addUsers(ctx context.Context, t *target, set *stateSet, there map[string]bool, add func(*roomapi.Event)) error {
+	for _, user := range set.users {
+		if there[user] || !set.wants(memberType, user) {
+			continue
+		}
+		e, err := r.s.engine.Member(ctx, r.user, t.row.RoomID, user)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			add(e)
+		}
+	}
+	return nil
 }
 
 // speakersOf are the senders of events and the targets of member events.

@@ -65,14 +65,15 @@ func (p Pos) String() string {
 // ParsePos reads what String wrote: 400 M_UNKNOWN_POS for anything else.
 func ParsePos(s string) (Pos, error) {
 	unknown := UnknownPos()
-	parts := strings.SplitN(s, ".", 4)
-	if len(parts) != 4 || len(s) > 256 || parts[0] == "" || parts[0][0] != 'p' {
+	rest, ok := strings.CutPrefix(s, "p")
+	parts := strings.SplitN(rest, ".", 4)
+	if !ok || len(parts) != 4 || len(s) > 256 {
 		return Pos{}, unknown
 	}
 	var n [3]uint64
 	for i, bits := range []int{8, 64, 64} {
 		var err error
-		if n[i], err = strconv.ParseUint(strings.TrimPrefix(parts[i], "p"), 36, bits); err != nil {
+		if n[i], err = strconv.ParseUint(parts[i], 36, bits); err != nil {
 			return Pos{}, unknown
 		}
 	}
