@@ -5,6 +5,7 @@ import (
 	"slices"
 	"testing"
 
+	"hearth/internal/pdu"
 	"hearth/roomserver/roomapi"
 )
 
@@ -104,6 +105,50 @@ func TestForgottenRoomIsClosed(t *testing.T) {
 		f.join(room, bob)
 		if got := do(f, roomapi.Memberships, roomapi.MembershipsRequest{UserID: bob}); len(got.Rooms) != 1 {
 			t.Errorf("after joining again: %+v", got.Rooms)
+		}
+	})
+}
+
+// A window shows no state to who was invited only, and none from after the departure
+// to who left.
+func TestWindowStateEndsWithTheDeparture(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		room := f.create(roomapi.CreateRequest{Creator: alice, Preset: "private_chat"})
+		invite := func() {
+			do(f, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: alice, Target: bob})
+		}
+		topics := func(req roomapi.WindowRequest) (topic string, n int) {
+			req.RoomID, req.UserID, req.Limit = room, bob, 20
+			w, err := roomapi.ReadWindow(t.Context(), f.bus, &req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range append(w.State, w.Timeline...) {
+				if e.Type == "m.room.topic" {
+					topic, _ = pdu.GetString(e.Content(), "topic")
+				}
+			}
+			return topic, len(w.State)
+		}
+		invite()
+		f.state(room, alice, "m.room.topic", "", `{"topic":"one"}`)
+		f.leave(room, bob)
+		for _, after := range []bool{false, true} {
+			if topic, n := topics(roomapi.WindowRequest{StateAfter: after}); topic != "" || n != 0 {
+				t.Errorf("invited only: %d events of state, topic %q", n, topic)
+			}
+		}
+		invite()
+		f.join(room, bob)
+		f.state(room, alice, "m.room.topic", "", `{"topic":"two"}`)
+		f.leave(room, bob)
+		f.state(room, alice, "m.room.topic", "", `{"topic":"three"}`)
+		invite()
+		f.leave(room, bob)
+		for _, req := range []roomapi.WindowRequest{{}, {StateAfter: true}, {Lazy: true, StateAfter: true}} {
+			if topic, n := topics(req); topic != "two" || n == 0 {
+				t.Errorf("%+v: %d events of state, topic %q", req, n, topic)
+			}
 		}
 	})
 }

@@ -160,6 +160,10 @@ func (w *window) state(ctx context.Context) ([]int64, error) {
 	if w.req.StateAfter {
 		place = w.end
 	}
+	place, ok := w.permitted(place)
+	if !ok {
+		return nil, nil
+	}
 	target, err := w.snapAt(ctx, place)
 	if err != nil || target == nil {
 		return nil, err
@@ -238,6 +242,26 @@ func (w *window) speakers(ctx context.Context) ([]state.Key, error) {
 		}
 	}
 	return keys, nil
+}
+
+// permitted is the last place at or before place at which the user may see the state:
+// the end of the last time that the user was joined, or place itself where the room
+// was world readable. There is none for who was invited only.
+func (w *window) permitted(place int64) (int64, bool) {
+	if w.info.Membership == "join" || at(w.v.settings, place, true, shared) == worldReadable {
+		return place, true
+	}
+	changes := w.v.memberships
+	for i := len(changes) - 1; i >= 0; i-- {
+		switch {
+		case changes[i].ord > w.end || changes[i].value != "join":
+		case i+1 < len(changes):
+			return min(place, changes[i+1].ord), true
+		default:
+			return place, true
+		}
+	}
+	return 0, false
 }
 
 func (w *window) fullState(ctx context.Context, target *state.Snapshot) ([]int64, error) {
