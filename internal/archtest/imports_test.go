@@ -72,7 +72,7 @@ func forInternal(to string) string {
 }
 
 func forContract(to string) string {
-	return onlyIf(slices.Contains([]string{"internal/bus", "internal/merr", "internal/pdu"}, to),
+	return onlyIf(slices.Contains([]string{"internal/bus", "internal/merr", "internal/pdu", "internal/pduwire"}, to),
 		"a contract is what others know of a component: it imports no component, no other contract and no machinery")
 }
 

@@ -11,6 +11,9 @@ const (
 	KindReceipt Kind = 2
 	// KindForget: a user forgot a room; UserID and RoomID are set.
 	KindForget Kind = 3
+	// KindOutside: the membership of a user of ours changed in a room that we are not in: an
+	// invite or knock came or ended. Event is the member event; it is in no timeline.
+	KindOutside Kind = 4
 )
 
 // Entry is one entry of the room log.
@@ -25,4 +28,16 @@ type Entry struct {
 	Receipt *Receipt
 	// UserID is set for KindForget.
 	UserID string
+	// State are the events besides Event that hold a piece of the room's state from here on,
+	// after state resolution. Gone lists what is no longer in the state.
+	State []*Event
+	Gone  []StateKey
+	// Reset says that the state was replaced as a whole (a join over federation, a repair):
+	// State is empty, and a reader asks for it.
+	Reset bool
+	// Federate says that Event goes to other servers (Outgoing), or Receipt.
+	Federate bool
 }
+
+// StateKey names a piece of state.
+type StateKey struct{ Type, StateKey string }

@@ -76,6 +76,14 @@ func (e *Entry) AppendWire(dst []byte) []byte {
 		enc.Int(r.TS)
 		enc.Int(r.Pos)
 	}
+	appendEvents(&enc, e.State)
+	enc.Uint(uint64(len(e.Gone)))
+	for _, k := range e.Gone {
+		enc.String(k.Type)
+		enc.String(k.StateKey)
+	}
+	enc.Bool(e.Reset)
+	enc.Bool(e.Federate)
 	return enc.Buffer()
 }
 
@@ -98,6 +106,13 @@ func (e *Entry) ParseWire(b []byte) error {
 			TS: dec.Int(), Pos: dec.Int(),
 		}
 	}
+	if e.State, err = parseEvents(&dec); err != nil {
+		return err
+	}
+	for range dec.Count() {
+		e.Gone = append(e.Gone, StateKey{dec.String(), dec.String()})
+	}
+	e.Reset, e.Federate = dec.Bool(), dec.Bool()
 	return dec.Err()
 }
 

@@ -19,6 +19,10 @@ func sample() *Event {
 func TestWireRoundTrip(t *testing.T) {
 	message := &Event{EventID: "$m", Type: "m.room.message", Sender: "@a:x", JSON: []byte(`{"content":{}}`)}
 	entry := &Entry{Kind: KindEvent, RoomID: "!r", Event: sample(), Redacted: message}
+	resolved := &Entry{
+		Kind: KindEvent, RoomID: "!r", Event: sample(), State: []*Event{message, sample()}, Gone: []StateKey{{"m.room.member", "@a:x"}},
+		Reset: true, Federate: true,
+	}
 	receipt := &Entry{Kind: KindReceipt, RoomID: "!r", Receipt: &Receipt{UserID: "@a:x", Kind: "m.read", EventID: "$e", ThreadID: "main", TS: 5, Pos: 9}}
 	page := &MessagesResponse{Start: Point{Ord: -5}, End: Point{Pos: 3}, Events: []*Event{sample(), message}, State: []*Event{sample()}}
 	context := &ContextResponse{Event: message, Before: []*Event{message}, After: []*Event{sample()}, End: Point{Ord: 9}}
@@ -33,7 +37,7 @@ func TestWireRoundTrip(t *testing.T) {
 			ParseWire([]byte) error
 		}
 	}{
-		{sample(), new(Event)}, {message, new(Event)}, {entry, new(Entry)}, {receipt, new(Entry)}, {&Entry{}, new(Entry)},
+		{sample(), new(Event)}, {message, new(Event)}, {entry, new(Entry)}, {resolved, new(Entry)}, {receipt, new(Entry)}, {&Entry{}, new(Entry)},
 		{page, new(MessagesResponse)}, {context, new(ContextResponse)}, {found, new(SearchResponse)}, {&SearchResponse{}, new(SearchResponse)},
 	} {
 		wire := c.in.AppendWire(nil)
