@@ -170,6 +170,9 @@ func fakePeople(t *testing.T, b *bus.Bus, f *fakeRooms) {
 	}))
 	must(t, bus.Handle(b, roomapi.MutualRooms, func(_ context.Context, req *roomapi.MutualRoomsRequest) (*roomapi.MutualRoomsResponse, error) {
 		answer := &roomapi.MutualRoomsResponse{RoomIDs: []string{"!a:t"}, Total: 2, More: true}
+		if req.Other == "@stranger:test" {
+			answer = &roomapi.MutualRoomsResponse{}
+		}
 		if req.After != "" {
 			answer.RoomIDs, answer.More = []string{"!b:t"}, false
 		}

@@ -19,6 +19,7 @@ const (
 
 // receipt is POST /rooms/{roomId}/receipt/{receiptType}/{eventId}.
 func (s *Server) receipt(r *matrixhttp.Request) (any, error) {
+	s.presence.act(r)
 	room, err := roomID(r)
 	if err != nil {
 		return nil, err

@@ -22,6 +22,8 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{get, v3 + "/account/3pid", user, noneBody, s.threePIDs},
 
 		{get, "/.well-known/matrix/support", anyone, noneBody, s.support},
+		{get, v3 + "/presence/{userId}/status", user, noneBody, s.getPresence},
+		{put, v3 + "/presence/{userId}/status", user, objectBody, s.setPresence},
 		{post, v3 + "/user_directory/search", user, objectBody, s.searchUsers},
 		{get, v1 + "/mutual_rooms", user, noneBody, s.mutualRooms},
 		{get, unstable + "/uk.half-shot.msc2666/user/mutual_rooms", user, noneBody, s.mutualRooms},

@@ -10,6 +10,7 @@ import (
 // send is PUT /rooms/{roomId}/send/{eventType}/{txnId}. The content passes the
 // strict gate once, in the roomserver.
 func (s *Server) send(r *matrixhttp.Request) (any, error) {
+	s.presence.act(r)
 	room, err := roomID(r)
 	if err != nil {
 		return nil, err

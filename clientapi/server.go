@@ -24,6 +24,7 @@ import (
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
+	"hearth/clientapi/presence"
 	"hearth/clientapi/push"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
@@ -57,6 +58,8 @@ type Deps struct {
 	Turn         TurnOptions
 	Support      SupportOptions
 	Notices      NoticeOptions
+	// Presence tells users who else is online.
+	Presence bool
 	// Mail sends e-mail; nil: this server sends none.
 	Mail *mail.Sender
 	// TrustedProxies are those whose X-Forwarded-For is believed.
@@ -96,6 +99,8 @@ type Server struct {
 	seen       *seenDevices
 	bell       *roomBell
 	pages      *pages
+	presence   *presenceFeed     // nil: presence is off
+	tracker    *presence.Tracker // nil: as presence, or it is elsewhere
 	// interactions are the open user-interactive authentications.
 	interactions *interactions
 	client       *matrixhttp.Mux
@@ -136,6 +141,12 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		return nil, errors.Join(err, pushers.Close(), repository.Close(), store.Close())
 	}
 	s.store, s.push = store, pushers
+	if d.Presence {
+		s.tracker, err = presence.New(presence.Deps{Bus: d.Bus, Now: d.Now, Local: s.isLocal})
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("presence: %w", err), s.Close())
+		}
+	}
 	if len(d.Appservices.All()) == 0 {
 		return s, nil
 	}
@@ -160,6 +171,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 		nonces:  newNonces(d.Now),
 		ghosts:  newGhosts(d.Now),
 		mail:    d.Mail, outside: d.Outside, pages: newPages(),
+		presence:     newPresenceFeed(d.Presence, d.Bus, d.Now),
 		seen:         newSeenDevices(d.Bus, d.Now, d.Log),
 		bell:         newRoomBell(d.Bus),
 		interactions: newInteractions(d.Now),
@@ -224,6 +236,9 @@ func (s *Server) Run(ctx context.Context) error {
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { s.seen.run(ctx); return nil })
+	if s.tracker != nil {
+		group.Go(func() error { s.tracker.Run(ctx); return nil })
+	}
 	if s.options.Registration.Guests && s.store != nil {
 		group.Go(func() error { return s.store.ExpelGuests(ctx) })
 	}

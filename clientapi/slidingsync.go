@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"io"
+	"time"
 
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
@@ -30,6 +31,7 @@ func (s *Server) slide(r *matrixhttp.Request, stable bool) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.presence.syncing(r.Context(), r.Identity, req.SetPresence, time.Duration(req.TimeoutMS)*time.Millisecond)
 	return matrixhttp.Stream(func(w io.Writer) error {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()

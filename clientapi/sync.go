@@ -31,6 +31,7 @@ func (s *Server) sync(r *matrixhttp.Request) (any, error) {
 	if req.Filter, err = s.resolveFilter(r.Context(), req.UserID, filter); err != nil {
 		return nil, err
 	}
+	s.presence.syncing(r.Context(), r.Identity, req.SetPresence, time.Duration(req.TimeoutMS)*time.Millisecond)
 	return matrixhttp.Stream(func(w io.Writer) error {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()

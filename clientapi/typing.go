@@ -13,6 +13,7 @@ const (
 
 // typing is PUT /rooms/{roomId}/typing/{userId}.
 func (s *Server) typing(r *matrixhttp.Request) (any, error) {
+	s.presence.act(r)
 	if err := self(r); err != nil {
 		return nil, err
 	}

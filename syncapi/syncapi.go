@@ -135,13 +135,33 @@ type views struct {
 	counting *counting
 	work     *sync.WaitGroup
 	typing   func() // ends the subscription
+	presence func() // as typing
 }
 
 func (v *views) wait() {
 	if v.typing != nil {
 		v.typing()
 	}
+	if v.presence != nil {
+		v.presence()
+	}
 	v.work.Wait()
+}
+
+// seedPresence asks who is online. It is no loss if nobody answers: presence may be
+// off, and who is online will say so again.
+func (s *Server) seedPresence(ctx context.Context, engine *core.Engine) {
+	for after := ""; ; {
+		page, err := userapi.OnlineUsers.Do(ctx, s.deps.Bus, &userapi.UserRequest{UserID: after})
+		if err != nil {
+			return
+		}
+		engine.SeedPresence(page.Epoch, page.Users)
+		if !page.More || len(page.Users) == 0 {
+			return
+		}
+		after = page.Users[len(page.Users)-1].UserID
+	}
 }
 
 // follow starts the followers and returns when the views have caught up with where
@@ -173,6 +193,10 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 	if v.typing, err = bus.Subscribe(s.deps.Bus, roomapi.TypingTopic, engine.ApplyTyping); err != nil {
 		return v, fmt.Errorf("syncapi: subscribe to typing: %w", err)
 	}
+	if v.presence, err = bus.Subscribe(s.deps.Bus, userapi.PresenceTopic, engine.ApplyPresence); err != nil {
+		return v, fmt.Errorf("syncapi: subscribe to presence: %w", err)
+	}
+	s.seedPresence(ctx, engine)
 	v.work.Go(func() {
 		s.keepFollowing(ctx, fail, "room log", func() error {
 			after, _ := engine.Cursors()

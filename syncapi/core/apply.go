@@ -160,6 +160,9 @@ func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event) {
 		}
 	}
 	e.renewMember(c, user, ev)
+	if ev.Membership == "join" && before != "join" {
+		e.presences.again(user)
+	}
 	u := e.users[user]
 	now := membershipOf(ev.Membership)
 	if u == nil || now == None {

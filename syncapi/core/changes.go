@@ -88,7 +88,7 @@ func (e *Engine) Changes(u *User, q Query) Result {
 
 // token is the place up to which everything was applied.
 func (e *Engine) token(since *viewapi.Token) viewapi.Token {
-	return viewapi.Token{Room: e.roomPos, User: e.userPos, Typing: max(since.Typing, e.typing)}
+	return viewapi.Token{Room: e.roomPos, User: e.userPos, Typing: max(since.Typing, e.typing), Presence: max(since.Presence, e.presences.place)}
 }
 
 // consider adds the changes of memberships, the last one first, but not of those

@@ -59,6 +59,8 @@ type Engine struct {
 	memberships      int        // sum of the sizes of users
 	dirty            []*User    // to be woken after this batch
 	lists            deviceLists
+	presences        presences
+	reading          int // users whose rooms are read to place their presence
 }
 
 // New returns an engine without views.
@@ -68,7 +70,7 @@ func New(o Options) *Engine {
 		roomPos: o.RoomPos, userPos: o.UserPos, floor: o.RoomPos,
 		rooms: map[string]*room{}, order: list.New(),
 		users: map[string]*User{}, idle: list.New(),
-		lists: newDeviceLists(o.UserPos),
+		lists: newDeviceLists(o.UserPos), presences: newPresences(),
 	}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	return e

@@ -22,14 +22,16 @@ func (e *Engine) load(u *User) {
 		err = e.loadPages(ctx, u)
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	e.arrange(u)
 	u.partial = false
 	if err != nil {
 		u.err = merr.From(err)
 		e.drop(u)
+	} else if e.presences.again(u.ID) { // until now nobody could tell who may see it
+		e.wakePeers(u)
 	}
 	close(u.ready)
+	e.unlockAndWake()
 }
 
 // loadPages asks for forgotten rooms too: a device that was away must hear that they

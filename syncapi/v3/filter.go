@@ -21,6 +21,7 @@ const (
 type filter struct {
 	Fields      []string    `json:"event_fields"`
 	AccountData eventFilter `json:"account_data"`
+	Presence    eventFilter `json:"presence"`
 	Room        roomFilter  `json:"room"`
 
 	fields *fieldTree // nil: all

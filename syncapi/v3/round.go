@@ -33,8 +33,7 @@ type round struct {
 }
 
 // render writes what is new since the token into a; nothing at all if there is
-// nothing. The top-level sections come first; presence has its place beside
-// account_data.
+// nothing. The top-level sections come first.
 func (r *round) render(ctx context.Context, a *answer) error {
 	res := r.s.engine.Changes(r.user, core.Query{
 		Since: r.since, Initial: r.initial, All: r.initial || r.full,
@@ -57,6 +56,9 @@ func (r *round) render(ctx context.Context, a *answer) error {
 		a.begin()
 	}
 	if err := a.events("account_data", r.appendAccountData(nil, r.data[""], &r.filter.AccountData)); err != nil {
+		return err
+	}
+	if err := r.writePresence(a, res.Rooms); err != nil {
 		return err
 	}
 	if err := r.writeDevice(a); err != nil {

@@ -18,12 +18,18 @@ type Token struct {
 	// Hold, if not 0, says that events are held back until the device has the messages
 	// up to this position of the user log.
 	Hold int64
+	// Presence is the place of the last change of presence.
+	Presence int64
 }
 
 // String returns the token as clients see it.
 func (t Token) String() string {
-	return "s" + strconv.FormatInt(t.Room, 36) + "_" + strconv.FormatInt(t.User, 36) + "_" + strconv.FormatInt(t.Typing, 36) +
+	s := "s" + strconv.FormatInt(t.Room, 36) + "_" + strconv.FormatInt(t.User, 36) + "_" + strconv.FormatInt(t.Typing, 36) +
 		"_" + strconv.FormatInt(t.ToDevice, 36) + "_" + strconv.FormatInt(t.Hold, 36)
+	if t.Presence > 0 {
+		s += "_" + strconv.FormatInt(t.Presence, 36)
+	}
+	return s
 }
 
 // ParseToken reads what String wrote: 400 M_INVALID_PARAM for anything else.
@@ -50,6 +56,8 @@ func ParseToken(s string) (Token, error) {
 			t.ToDevice = n
 		case 4:
 			t.Hold = n
+		case 5:
+			t.Presence = n
 		}
 	}
 	return t, nil

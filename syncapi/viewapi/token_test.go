@@ -6,7 +6,7 @@ import (
 )
 
 func TestTokenRoundTrip(t *testing.T) {
-	for _, want := range []Token{{}, {1, 2, 3, 4, 5}, {math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64}} {
+	for _, want := range []Token{{}, {1, 2, 3, 4, 5, 0}, {1, 2, 3, 4, 5, 6}, {math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64, math.MaxInt64}} {
 		got, err := ParseToken(want.String())
 		if err != nil || got != want {
 			t.Errorf("%s: got %+v, %v", want, got, err)
@@ -15,13 +15,13 @@ func TestTokenRoundTrip(t *testing.T) {
 }
 
 func TestTokenOfANewerServerIsRead(t *testing.T) {
-	if got, err := ParseToken("s1_2_3_4_5_6"); err != nil || got != (Token{1, 2, 3, 4, 5}) {
+	if got, err := ParseToken("s1_2_3_4_5_6_7"); err != nil || got != (Token{1, 2, 3, 4, 5, 6}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
 
 func TestTokenOfAnOlderServerIsRead(t *testing.T) {
-	if got, err := ParseToken("s1_2_3"); err != nil || got != (Token{1, 2, 3, 0, 0}) {
+	if got, err := ParseToken("s1_2_3"); err != nil || got != (Token{1, 2, 3, 0, 0, 0}) {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
