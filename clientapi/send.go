@@ -30,6 +30,7 @@ func (s *Server) send(r *matrixhttp.Request) (any, error) {
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	s.sending.begin(r)
 	answer, err := roomapi.Send.Do(r.Context(), s.bus, &roomapi.SendRequest{
 		RoomID: room, Sender: r.Identity.UserID, DeviceID: r.Identity.DeviceID, TxnID: txn,
 		Type: r.Param("eventType"), Content: content, Timestamp: ts,
@@ -58,6 +59,7 @@ func (s *Server) setState(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	stateKey := r.Param("stateKey")
+	s.sending.begin(r)
 	answer, err := roomapi.Send.Do(r.Context(), s.bus, &roomapi.SendRequest{
 		RoomID: room, Sender: r.Identity.UserID, DeviceID: r.Identity.DeviceID,
 		Type: r.Param("eventType"), StateKey: &stateKey, Content: content, Timestamp: ts,
@@ -85,6 +87,7 @@ func (s *Server) redact(r *matrixhttp.Request) (any, error) {
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	s.sending.begin(r)
 	answer, err := roomapi.Redact.Do(r.Context(), s.bus, &roomapi.RedactRequest{
 		RoomID: room, Sender: r.Identity.UserID, DeviceID: r.Identity.DeviceID, TxnID: txn,
 		EventID: r.Param("eventId"), Reason: req.Reason,

@@ -99,6 +99,7 @@ type Server struct {
 	seen       *seenDevices
 	bell       *roomBell
 	pages      *pages
+	sending    *sending
 	presence   *presenceFeed     // nil: presence is off
 	tracker    *presence.Tracker // nil: as presence, or it is elsewhere
 	// interactions are the open user-interactive authentications.
@@ -170,7 +171,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 		limits:  newLimits(d.RateLimits, d.Now, d.Appservices.Unlimited),
 		nonces:  newNonces(d.Now),
 		ghosts:  newGhosts(d.Now),
-		mail:    d.Mail, outside: d.Outside, pages: newPages(),
+		mail:    d.Mail, outside: d.Outside, pages: newPages(), sending: newSending(),
 		presence:     newPresenceFeed(d.Presence, d.Bus, d.Now),
 		seen:         newSeenDevices(d.Bus, d.Now, d.Log),
 		bell:         newRoomBell(d.Bus),

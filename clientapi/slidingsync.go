@@ -36,6 +36,7 @@ func (s *Server) slide(r *matrixhttp.Request, stable bool) (any, error) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
 		defer context.AfterFunc(s.stopping, cancel)() // a stopping process does not wait for long-polls
+		w = s.sending.held(ctx, r, w)
 		return viewapi.DoSliding(ctx, s.bus, req, func(chunk []byte) error {
 			_, err := w.Write(chunk)
 			return err

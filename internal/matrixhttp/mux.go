@@ -157,6 +157,7 @@ func (m *Mux) finish(x *exchange, trace string) {
 			x.fail(fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}
+	x.answered()
 	m.inFlight.Add(-1)
 	took := m.now().Sub(x.req.Time)
 	label, method := "unknown", "other"

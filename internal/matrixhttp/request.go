@@ -42,7 +42,11 @@ type Request struct {
 	store  [maxParams]string
 	body   []byte
 	read   bool
+	after  []func()
 }
+
+// Answered calls f when the answer was handed to the network, or could not be.
+func (r *Request) Answered(f func()) { r.after = append(r.after, f) }
 
 // Context ends when the client goes away; it carries the trace id for the bus.
 func (r *Request) Context() context.Context { return r.ctx }

@@ -126,6 +126,19 @@ func (x *exchange) head(status int) {
 	x.extend()
 }
 
+// answered calls those who wait for the answer to be out. Only for them is it pushed out
+// here; else net/http does that right after.
+func (x *exchange) answered() {
+	if len(x.req.after) == 0 {
+		return
+	}
+	// A writer that cannot flush, as in tests, has nothing to flush.
+	_ = http.NewResponseController(x.w).Flush()
+	for _, f := range x.req.after {
+		f()
+	}
+}
+
 func (x *exchange) extend() {
 	// A writer without deadlines, as in tests, needs none.
 	_ = http.NewResponseController(x.w).SetWriteDeadline(time.Now().Add(writeTimeout))
