@@ -28,4 +28,4 @@ lint:
 
 clean:
 	rm -rf bin
-	rm -rf test/*/js/node_modules
+	rm -rf test/*/js/node_modules test/encryption/nio/.venv
