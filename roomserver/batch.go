@@ -47,10 +47,12 @@ type item struct {
 	key      state.Key
 	auth     []*stored
 	member   *storage.Member
+	server   int64 // the number of the member's server
 	relation *storage.Relation
 	replaced *stored
 	device   string
 	txn      string
+	federate bool // goes to the other servers in the room
 }
 
 type redaction struct {
@@ -165,7 +167,7 @@ func (b *batch) build(ctx context.Context, d draft) (*item, error) {
 	if t.OriginServerTS == 0 {
 		t.OriginServerTS = b.s.now().UnixMilli()
 	}
-	it := &item{stored: &stored{gen: 1}, device: d.device, txn: d.txn}
+	it := &item{stored: &stored{gen: 1}, device: d.device, txn: d.txn, federate: true}
 	it.origin = storage.PackOrigin(d.device, d.givenTxn)
 	for _, key := range auth.Select(v, d.typ, d.sender, d.stateKey, d.content) {
 		e, err := b.stateEvent(ctx, key.Type, key.StateKey)
@@ -246,6 +248,9 @@ func (b *batch) place(ctx context.Context, it *item) (err error) {
 		it.member = &storage.Member{
 			User: it.row.StateKey, Room: b.room.nid, Sender: it.row.Sender,
 			Membership: storage.MembershipNumber(membership),
+		}
+		if it.server, err = b.name(ctx, pdu.Domain(*ev.StateKey)); err != nil {
+			return err
 		}
 	}
 	b.overlay[it.key] = it.stored

@@ -70,7 +70,7 @@ type settling struct {
 
 func (b *batch) nextHead() *head {
 	if b.base == nil {
-		return &head{chain: newSnapChain(b.s.store)}
+		return &head{chain: newSnapChain(b.s.store), hosts: newHosts(b.s.serverName, nil)}
 	}
 	h := *b.base
 	return &h
@@ -85,13 +85,13 @@ func (c *commit) place(b *batch, it *item) error {
 	}
 	it.snap, it.cur = c.head.snap.ID, c.head.snap.ID
 	row := &it.row
+	others := c.head.hosts.count() // before the event, then also after it
 	row.Nid, row.Ord, row.Snap, row.Cur = it.nid, it.ord, it.snap, it.cur
 	if it.replaced != nil {
 		row.Replaces = it.replaced.nid
 	}
 	it.replaces = row.Replaces
 	row.Links = b.links(it).Pack()
-	c.rows.Events = append(c.rows.Events, *row)
 	if it.txn != "" {
 		c.rows.Txns = append(c.rows.Txns, storage.Txn{Sender: row.Sender, Device: it.device, Txn: it.txn, Nid: it.nid, At: c.s.now().UnixMilli()})
 	}
@@ -104,6 +104,11 @@ func (c *commit) place(b *batch, it *item) error {
 		c.rows.Members = append(c.rows.Members, *it.member)
 		c.countMember(it)
 	}
+	if it.federate && max(others, c.head.hosts.count()) > 0 {
+		it.flags |= storage.FlagFederate
+	}
+	row.Flags = it.flags
+	c.rows.Events = append(c.rows.Events, *row)
 	c.head.pos = it.nid
 	return nil
 }
@@ -158,6 +163,18 @@ func (c *commit) countMember(it *item) {
 	}
 	adjust(storage.MembershipNumber(before), -1)
 	adjust(it.member.Membership, 1)
+	delta := int64(0)
+	if before == "join" {
+		delta--
+	}
+	if it.member.Membership == storage.MembershipJoin {
+		delta++
+	}
+	if delta != 0 {
+		server := pdu.Domain(*it.ev.StateKey)
+		c.head.hosts = c.head.hosts.with(server, delta)
+		c.rows.Hosts = append(c.rows.Hosts, storage.Host{Room: c.room.nid, Server: it.server, Joined: c.head.hosts.joined(server)})
+	}
 }
 
 // setExtremities: the batch's last event follows all that it named as prev events.
@@ -196,7 +213,7 @@ func (c *commit) tell(b *batch) {
 			replaced = it.replaced.ev
 		}
 		it.client = clientEvent(it.stored, replaced, nil)
-		c.entries[i] = roomapi.Entry{Kind: roomapi.KindEvent, RoomID: c.room.id, Event: it.client}
+		c.entries[i] = roomapi.Entry{Kind: roomapi.KindEvent, RoomID: c.room.id, Event: it.client, Federate: it.flags&storage.FlagFederate != 0}
 		for j, r := range b.redacted {
 			if r.by == it {
 				c.entries[i].Redacted = c.forms[j].client

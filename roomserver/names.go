@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"unicode/utf8"
@@ -120,6 +121,29 @@ func (n *names) intern(ctx context.Context, s string) (nid int64, fresh bool, er
 	n.next++
 	n.fresh[s], n.freshN[n.next] = n.next, s
 	return n.next, true, nil
+}
+
+// prefetch brings the numbers of many names into memory with few reads. It changes
+// nothing; where memory is too small for all of them, the rest is read one by one.
+func (n *names) prefetch(ctx context.Context, texts []string) error {
+	var missing []string
+	for _, s := range texts {
+		if _, ok := n.known.Get(s); !ok && storable(s) {
+			missing = append(missing, s)
+		}
+	}
+	slices.Sort(missing)
+	if missing = slices.Compact(missing); len(missing) < 2 {
+		return nil
+	}
+	found, err := n.store.NameNids(ctx, missing)
+	if err != nil {
+		return err
+	}
+	for s, nid := range found {
+		n.remember(nid, s)
+	}
+	return nil
 }
 
 // settled says that the rows are on disk.

@@ -56,7 +56,7 @@ func (s *Server) putEvents(ctx context.Context, rows []*storage.Event, put func(
 		if err != nil {
 			return err
 		}
-		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: events[0].client}
+		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: events[0].client, Federate: row.Flags&storage.FlagFederate != 0}
 		if events[0].ev.Redacts != "" {
 			if entry.Redacted, err = s.redactedBy(ctx, v, events[0]); err != nil {
 				return err
@@ -102,7 +102,7 @@ func (s *Server) putOthers(ctx context.Context, page *storage.LogPage, put func(
 	for i := range page.Receipts {
 		rc := &page.Receipts[i]
 		receipt := apiReceipt(rc, names[rc.User])
-		put(rc.Pos, roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: refs[rc.Room].ID, Receipt: &receipt})
+		put(rc.Pos, roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: refs[rc.Room].ID, Receipt: &receipt, Federate: rc.Federate})
 	}
 	for _, row := range page.Rest {
 		put(row.Pos, roomapi.Entry{Kind: roomapi.Kind(row.Kind), RoomID: refs[row.Room].ID, UserID: names[row.User]})

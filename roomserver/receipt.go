@@ -38,6 +38,7 @@ func (s *Server) setReceipt(ctx context.Context, req *roomapi.ReceiptRequest) (*
 	if err != nil || rc == nil {
 		return &roomapi.Empty{}, err
 	}
+	rc.Federate = req.Kind == readReceipt && h.hosts.count() > 0
 	return &roomapi.Empty{}, s.storeReceipt(ctx, r, rc, req)
 }
 
@@ -80,7 +81,7 @@ func (s *Server) storeReceipt(ctx context.Context, r *room, rc *storage.Receipt,
 		rc.Pos = first
 		entry := &roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: r.id, Receipt: &roomapi.Receipt{
 			UserID: req.UserID, Kind: rc.Kind, EventID: rc.EventID, ThreadID: rc.Thread, TS: rc.TS, Pos: first,
-		}}
+		}, Federate: rc.Federate}
 		return store.Op{Run: rc.Write, Done: func(err error) {
 			if err == nil {
 				s.entries.Publish(first, entry)

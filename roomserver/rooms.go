@@ -57,6 +57,7 @@ type head struct {
 	// chain holds the snapshots that the next change builds on.
 	chain           *snapChain
 	joined, invited int64
+	hosts           *hosts
 }
 
 // extremity is a forward extremity.
@@ -300,6 +301,11 @@ func (s *Server) loadHead(ctx context.Context, r *room, row *storage.Room) (h *h
 	if h.joined, h.invited, err = s.store.MemberCounts(ctx, r.nid); err != nil {
 		return nil, 0, err
 	}
+	servers, err := s.store.Hosts(ctx, r.nid)
+	if err != nil {
+		return nil, 0, err
+	}
+	h.hosts = newHosts(s.serverName, servers)
 	return h, len(events), nil
 }
 

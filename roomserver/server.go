@@ -63,8 +63,10 @@ type Server struct {
 	entries *bus.Publisher[roomapi.Entry]
 	aliases *reservations
 	typing  *typing
+	claims  *claims
 
 	roomSeq, snapSeq atomic.Int64
+	outlierSeq       atomic.Int64 // the least event number in use; never positive
 
 	profiles chan roomapi.UpdateProfileRequest
 	// work counts background work that Close waits for.
@@ -89,6 +91,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		rooms:    newRooms(),
 		cache:    lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
 		aliases:  newReservations(),
+		claims:   newClaims(),
 		profiles: make(chan roomapi.UpdateProfileRequest, maxProfileUpdates),
 	}
 	s.search, err = search.New(ctx, search.Deps{
@@ -114,6 +117,7 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.roomSeq.Store(counters.Room)
 	s.snapSeq.Store(counters.Snap)
+	s.outlierSeq.Store(min(counters.Outlier, 0))
 	s.typing = newTyping(s.now, func(t *roomapi.Typing) { roomapi.TypingTopic.Publish(s.bus, t) })
 	s.entries = bus.NewPublisher(s.bus, roomapi.Log, s.store.DB.Head)
 	if err := s.handle(); err != nil {

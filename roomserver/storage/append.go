@@ -98,6 +98,7 @@ type Append struct {
 	Events     []Event
 	Snaps      []Snap
 	Members    []Member
+	Hosts      []Host
 	Txns       []Txn
 	Redactions []Redaction
 	Relations  []Relation
@@ -154,6 +155,11 @@ func (a *Append) Write(tx *store.Tx) error {
 func (a *Append) writeRest(tx *store.Tx) error {
 	for _, m := range a.Members {
 		if err := tx.Exec(upsertMember, m.User, m.Room, m.Membership, m.Nid, m.Sender); err != nil {
+			return err
+		}
+	}
+	for i := range a.Hosts {
+		if err := a.Hosts[i].write(tx); err != nil {
 			return err
 		}
 	}

@@ -104,9 +104,9 @@ func (s *Store) Directory(ctx context.Context, p DirectoryPage) (rooms []Publish
 // NearestInTime reads up to limit events at or after a time in milliseconds, oldest
 // first; or at or before it, newest first.
 func (s *Store) NearestInTime(ctx context.Context, room, ts, ord int64, before bool, limit int) (events []*Event, err error) {
-	q := `WHERE e.room = $1 AND (e.ts, e.ord) > ($2, $3) ORDER BY e.ts, e.ord LIMIT $4`
+	q := `WHERE e.room = $1 AND (e.ts, e.ord) > ($2, $3) AND e.flags & 4 = 0 ORDER BY e.ts, e.ord LIMIT $4`
 	if before {
-		q = `WHERE e.room = $1 AND (e.ts, e.ord) < ($2, $3) ORDER BY e.ts DESC, e.ord DESC LIMIT $4`
+		q = `WHERE e.room = $1 AND (e.ts, e.ord) < ($2, $3) AND e.flags & 4 = 0 ORDER BY e.ts DESC, e.ord DESC LIMIT $4`
 	}
 	err = s.read(ctx, "find event by time", func(r *store.Reader) error {
 		events, err = scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+q, room, ts, ord, limit))

@@ -54,6 +54,19 @@ func (s *Store) EventsByNid(ctx context.Context, nids []int64) ([]*Event, error)
 	return events, err
 }
 
+// EventsByKey reads events by EventKey, in no particular order; unknown ones are left out.
+func (s *Store) EventsByKey(ctx context.Context, keys [][]byte) ([]*Event, error) {
+	events := make([]*Event, 0, len(keys))
+	err := s.read(ctx, "read events", func(r *store.Reader) error {
+		return inChunks(keys, func(list string, args []any) error {
+			part, err := scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+`WHERE e.id IN (`+list+`)`, args...))
+			events = append(events, part...)
+			return err
+		})
+	})
+	return events, err
+}
+
 // EventByKey reads the event with an id: ErrNotFound if we have none.
 func (s *Store) EventByKey(ctx context.Context, key []byte) (e *Event, err error) {
 	e, err = scanEvent(s.DB.Row(ctx, `SELECT `+eventColumns+fromEvents+`WHERE e.id = $1`, key).Scan)

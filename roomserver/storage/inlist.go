@@ -11,10 +11,10 @@ var inSizes = [...]int{1, 4, 16, 64, 256}
 
 const inMax = 256
 
-// inChunks calls f for parts of nids with a list "$1,$2,…" and its arguments.
-func inChunks(nids []int64, f func(list string, args []any) error) error {
-	for len(nids) > 0 {
-		n := min(len(nids), inMax)
+// inChunks calls f for parts of a list with a list "$1,$2,…" and its arguments.
+func inChunks[T int64 | string | []byte](values []T, f func(list string, args []any) error) error {
+	for len(values) > 0 {
+		n := min(len(values), inMax)
 		size := inMax
 		for _, s := range inSizes {
 			if n <= s {
@@ -24,12 +24,12 @@ func inChunks(nids []int64, f func(list string, args []any) error) error {
 		}
 		args := make([]any, size)
 		for i := range args {
-			args[i] = nids[min(i, n-1)]
+			args[i] = values[min(i, n-1)]
 		}
 		if err := f(inLists[size], args); err != nil {
 			return err
 		}
-		nids = nids[n:]
+		values = values[n:]
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"fmt"
 
 	"hearth/internal/store"
 )
@@ -14,17 +15,30 @@ type Receipt struct {
 	Ord          int64 // order of the event, 0 if we do not have it
 	TS           int64 // milliseconds
 	Pos          int64
+	Federate     bool // it goes to other servers
 }
 
-const upsertReceipt = `INSERT INTO receipt (room, user_nid, thread, kind, event_id, ord, ts, pos) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-ON CONFLICT (room, user_nid, thread, kind) DO UPDATE SET event_id = excluded.event_id, ord = excluded.ord, ts = excluded.ts, pos = excluded.pos`
+const upsertReceipt = `INSERT INTO receipt (room, user_nid, thread, kind, event_id, ord, ts, pos, federate) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (room, user_nid, thread, kind) DO UPDATE SET event_id = excluded.event_id, ord = excluded.ord, ts = excluded.ts, pos = excluded.pos,
+ federate = excluded.federate`
 
 // Write stores the receipt, replacing the one before.
 func (rc *Receipt) Write(tx *store.Tx) error {
-	return tx.Exec(upsertReceipt, rc.Room, rc.User, rc.Thread, rc.Kind, rc.EventID, rc.Ord, rc.TS, rc.Pos)
+	federate := 0
+	if rc.Federate {
+		federate = 1
+	}
+	return tx.Exec(upsertReceipt, rc.Room, rc.User, rc.Thread, rc.Kind, rc.EventID, rc.Ord, rc.TS, rc.Pos, federate)
 }
 
-const receiptColumns = `room, user_nid, thread, kind, event_id, ord, ts, pos`
+const receiptColumns = `room, user_nid, thread, kind, event_id, ord, ts, pos, federate`
+
+func (rc *Receipt) scan(scan func(...any) error) error {
+	var federate int64
+	err := scan(&rc.Room, &rc.User, &rc.Thread, &rc.Kind, &rc.EventID, &rc.Ord, &rc.TS, &rc.Pos, &federate)
+	rc.Federate = federate != 0
+	return err
+}
 
 func scanReceipts(rows *store.Rows, err error) ([]Receipt, error) {
 	if err != nil {
@@ -34,7 +48,7 @@ func scanReceipts(rows *store.Rows, err error) ([]Receipt, error) {
 	var receipts []Receipt
 	for rows.Next() {
 		var rc Receipt
-		if err := rows.Scan(&rc.Room, &rc.User, &rc.Thread, &rc.Kind, &rc.EventID, &rc.Ord, &rc.TS, &rc.Pos); err != nil {
+		if err := rc.scan(rows.Scan); err != nil {
 			return nil, err
 		}
 		receipts = append(receipts, rc)
@@ -44,8 +58,11 @@ func scanReceipts(rows *store.Rows, err error) ([]Receipt, error) {
 
 // Receipt reads one receipt: ErrNotFound if there is none.
 func (s *Store) Receipt(ctx context.Context, room, user int64, thread, kind string) (rc Receipt, err error) {
-	err = s.row(ctx, "read receipt", `SELECT `+receiptColumns+` FROM receipt WHERE room = $1 AND user_nid = $2 AND thread = $3 AND kind = $4`,
-		[]any{room, user, thread, kind}, &rc.Room, &rc.User, &rc.Thread, &rc.Kind, &rc.EventID, &rc.Ord, &rc.TS, &rc.Pos)
+	err = rc.scan(s.DB.Row(ctx, `SELECT `+receiptColumns+` FROM receipt WHERE room = $1 AND user_nid = $2 AND thread = $3 AND kind = $4`,
+		room, user, thread, kind).Scan)
+	if err != nil {
+		err = fmt.Errorf("read receipt: %w", err)
+	}
 	return rc, err
 }
 

@@ -12,6 +12,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io/fs"
+	"math"
 
 	"hearth/internal/store"
 )
@@ -42,11 +43,15 @@ func LiveOrd(pos int64) int64 { return pos << OrdShift }
 // OrdAfter is the order of the place after everything up to log position pos.
 func OrdAfter(pos int64) int64 { return pos<<OrdShift | (1<<OrdShift - 1) }
 
+// OutlierOrd is the order of events that have no place in the timeline.
+const OutlierOrd = math.MinInt64
+
 // Flags of an event.
 const (
 	FlagRejected   = 1 << iota // failed authorization; never in state, never shown
 	FlagSoftFailed             // failed against the current state; not shown
-	FlagOutlier                // its state is unknown
+	FlagOutlier                // its state is unknown; nid < 0, ord is OutlierOrd
+	FlagFederate               // goes to other servers
 )
 
 // HiddenFlags are those whose events no client sees.
