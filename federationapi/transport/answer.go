@@ -1,10 +1,9 @@
 package transport
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -39,45 +38,44 @@ var passed = []string{
 	"M_UNABLE_TO_GRANT_JOIN", "M_LIMIT_EXCEEDED", "M_NOT_YET_UPLOADED",
 }
 
-// read reads an answer up to a limit.
-func read(resp *http.Response, limit int64) (int, json.RawMessage, error) {
-	if limit == 0 {
-		limit = usualAnswer
-	}
-	failed := resp.StatusCode < 200 || resp.StatusCode > 299
-	if failed {
-		limit = maxErrorBody
-	}
-	body, err := readBody(resp, min(limit, pdu.MaxJSON))
-	var object []byte
-	if err == nil {
-		object, err = pdu.Canonical(body, false)
-	}
-	if failed {
-		return resp.StatusCode, nil, peerError(resp.StatusCode, object)
-	}
-	if err != nil {
-		return resp.StatusCode, nil, malformed(err)
-	}
-	return resp.StatusCode, object, nil
-}
-
-func readBody(resp *http.Response, limit int64) ([]byte, error) {
-	// None was asked for, and what it unpacks to has no bound.
-	if coding := resp.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return nil, fmt.Errorf("the answer is encoded as %.40q", coding)
-	}
-	if resp.ContentLength > limit {
-		return nil, errTooLarge
-	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err == nil && int64(len(body)) > limit {
-		err = errTooLarge
-	}
-	return body, err
-}
-
 var errTooLarge = errors.New("the answer is too large")
+
+// NoAnswer is the cause of the error for a server that was not found, cannot be
+// connected to, or did not answer in time, though whoever asked was still waiting.
+type NoAnswer struct{ Err error }
+
+// Error says what happened.
+func (e *NoAnswer) Error() string { return "no answer: " + e.Err.Error() }
+
+// Unwrap returns what happened.
+func (e *NoAnswer) Unwrap() error { return e.Err }
+
+// StatusOf is the status with which another server answered, 0 if it did not.
+func StatusOf(err error) int {
+	var peer *PeerError
+	if errors.As(err, &peer) {
+		return peer.Status
+	}
+	return 0
+}
+
+// Unrecognized reports whether an error says that the other server does not have the
+// endpoint (server-server API, "Unsupported endpoints").
+func Unrecognized(err error) bool {
+	var peer *PeerError
+	if !errors.As(err, &peer) {
+		return false
+	}
+	switch peer.Status {
+	case http.StatusNotFound:
+		return peer.Code == "M_UNRECOGNIZED" || peer.Code == ""
+	case http.StatusMethodNotAllowed:
+		return true
+	case http.StatusBadRequest:
+		return peer.Code == "M_UNRECOGNIZED"
+	}
+	return false
+}
 
 // peerError is the error for an answer; object is its body, nil if that is no JSON.
 func peerError(status int, object []byte) *merr.Error {
@@ -119,8 +117,20 @@ func plain(s string) string {
 	}, s)
 }
 
-// unreachable is the error for a server that did not answer.
-func unreachable(err error) error {
+// unreachable is the error for a server that did not answer somebody who waits with ctx.
+func unreachable(ctx context.Context, err error) error {
+	var known *merr.Error
+	if errors.As(err, &known) {
+		return known
+	}
+	if ctx.Err() == nil {
+		err = &NoAnswer{err}
+	}
+	return waited(err)
+}
+
+// waited is the error for a request that was not answered, whoever is to blame.
+func waited(err error) error {
 	var known *merr.Error
 	if errors.As(err, &known) {
 		return known

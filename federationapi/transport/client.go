@@ -45,6 +45,7 @@ type Client struct {
 	o         Options
 	discovery *discovery
 	http      *http.Transport
+	downloads *http.Client
 	slots     *slots
 }
 
@@ -53,7 +54,7 @@ func New(o Options) *Client {
 	if o.LookupSRV == nil {
 		o.LookupSRV = net.DefaultResolver.LookupSRV
 	}
-	return &Client{o: o, discovery: newDiscovery(o), http: newRoundTripper(o), slots: newSlots()}
+	return &Client{o: o, discovery: newDiscovery(o), http: newRoundTripper(o), downloads: newDownloader(o), slots: newSlots()}
 }
 
 // Close closes idle connections.
@@ -73,8 +74,12 @@ type Request struct {
 	Unsigned bool
 	// Timeout bounds everything; 0: 30 s. The context may end it earlier.
 	Timeout time.Duration
-	// MaxAnswer bounds the answer, in bytes; 0: 1 MiB. At most [pdu.MaxJSON].
+	// MaxAnswer bounds the answer, in bytes; 0: 1 MiB. Answers that are read whole have at
+	// most [pdu.MaxJSON].
 	MaxAnswer int64
+	// Reserved lets the request go out beside the usual ones, which wait for one another.
+	// Whoever sets it has one such request to a server at a time.
+	Reserved bool
 }
 
 // Do sends a request and returns the answer, a JSON object in canonical form, with its
@@ -82,35 +87,70 @@ type Request struct {
 //
 // All errors are *merr.Error and can be shown to users: what the other server says
 // about its request is never an error about theirs. The cause is a *[PeerError] if the
-// other server answered with an error. Temporary is set if it may do better later.
+// other server answered with an error, a *[NoAnswer] if it did not answer. Temporary is
+// set if it may do better later.
 func (c *Client) Do(ctx context.Context, r Request) (status int, answer json.RawMessage, err error) {
+	a, err := c.Open(ctx, r)
+	if err != nil {
+		return StatusOf(err), nil, err
+	}
+	defer a.Close()
+	answer, err = a.Object()
+	return a.Status, answer, err
+}
+
+// Open sends a request and returns the answer, whose status is 2xx, before its body has
+// come. Errors are those of [Client.Do].
+func (c *Client) Open(ctx context.Context, r Request) (*Answer, error) {
 	if r.Destination == c.o.Signer.ServerName {
-		return 0, nil, merr.Internal(errors.New("a request to ourselves"))
+		return nil, merr.Internal(errors.New("a request to ourselves"))
 	}
 	if r.Timeout == 0 {
 		r.Timeout = usualTimeout
 	}
-	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
-	defer cancel()
-	free, err := c.slots.take(ctx, r.Destination)
+	asked, cancel := context.WithTimeout(ctx, r.Timeout)
+	a, err := c.send(ctx, asked, cancel, r)
 	if err != nil {
-		return 0, nil, unreachable(err)
+		cancel()
+		return nil, err
 	}
-	defer free()
-	t, err := c.discovery.resolve(ctx, r.Destination)
-	if err != nil {
-		return 0, nil, unreachable(err)
+	return a, nil
+}
+
+// send does the work of Open; asked is ctx with the timeout of the request, and cancel
+// ends it.
+func (c *Client) send(ctx, asked context.Context, cancel func(), r Request) (_ *Answer, err error) {
+	free := func() {}
+	if !r.Reserved {
+		if free, err = c.slots.take(asked, r.Destination); err != nil {
+			return nil, waited(err)
+		}
 	}
-	req, err := c.request(ctx, r, t)
+	defer func() {
+		if err != nil {
+			free()
+		}
+	}()
+	t, err := c.discovery.resolve(asked, r.Destination)
 	if err != nil {
-		return 0, nil, err
+		return nil, unreachable(ctx, err)
+	}
+	req, err := c.request(asked, r, t)
+	if err != nil {
+		return nil, err
 	}
 	resp, err := c.http.RoundTrip(req)
 	if err != nil {
-		return 0, nil, unreachable(err)
+		return nil, unreachable(ctx, err)
 	}
-	defer resp.Body.Close()
-	return read(resp, r.MaxAnswer)
+	a := newAnswer(resp, r.MaxAnswer, func() { cancel(); free() }, cancel)
+	if a.Status < 200 || a.Status > 299 {
+		err = a.refusal()
+		cancel()
+		_ = resp.Body.Close() // nothing more is wanted of it
+		return nil, err
+	}
+	return a, nil
 }
 
 // request builds the HTTP request with its signature.

@@ -47,7 +47,7 @@ func newRoundTripper(o Options) *http.Transport {
 			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
 		},
 		DisableCompression: true, MaxResponseHeaderBytes: maxAnswerHeader, ResponseHeaderTimeout: headerTimeout,
-		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdlePerHost, MaxConnsPerHost: maxPerServer, IdleConnTimeout: idleTimeout,
+		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdlePerHost, MaxConnsPerHost: maxPerServer + 1, IdleConnTimeout: idleTimeout,
 	}
 }
 
