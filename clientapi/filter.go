@@ -50,6 +50,8 @@ type eventShape struct {
 	LazyLoadMembers         bool     `json:"lazy_load_members"`
 	IncludeRedundantMembers bool     `json:"include_redundant_members"`
 	UnreadThreads           bool     `json:"unread_thread_notifications"`
+	RelatedByRelTypes       []string `json:"related_by_rel_types"`
+	RelatedBySenders        []string `json:"related_by_senders"`
 }
 
 // checkFilter checks the types of a filter in canonical JSON.

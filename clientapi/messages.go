@@ -57,12 +57,15 @@ func readFilter(text, room string) (filter roomapi.EventFilter, lazy bool, err e
 		NotRooms        []string `json:"not_rooms"`
 		ContainsURL     *bool    `json:"contains_url"`
 		LazyLoadMembers bool     `json:"lazy_load_members"`
+		RelatedRelTypes []string `json:"related_by_rel_types"`
+		RelatedSenders  []string `json:"related_by_senders"`
 	}
 	if err := matrixhttp.Unmarshal(canonical, &f); err != nil {
 		return filter, false, err
 	}
 	filter = roomapi.EventFilter{
 		Types: f.Types, NotTypes: f.NotTypes, Senders: f.Senders, NotSenders: f.NotSenders, ContainsURL: f.ContainsURL,
+		RelatedByRelTypes: f.RelatedRelTypes, RelatedBySenders: f.RelatedSenders,
 	}
 	if slices.Contains(f.NotRooms, room) || f.Rooms != nil && !slices.Contains(f.Rooms, room) {
 		filter.Types = []string{}

@@ -40,6 +40,8 @@ type searchRoomEvents struct {
 		Rooms       []string `json:"rooms"`
 		NotRooms    []string `json:"not_rooms"`
 		ContainsURL *bool    `json:"contains_url"`
+		RelTypes    []string `json:"related_by_rel_types"`
+		RelSenders  []string `json:"related_by_senders"`
 	} `json:"filter"`
 	Context *struct {
 		Before  *int64 `json:"before_limit"`
@@ -111,7 +113,10 @@ func (a *searchRoomEvents) request(userID, token string) (req *roomapi.SearchReq
 	f := &a.Filter
 	req = &roomapi.SearchRequest{
 		UserID: userID, Term: *a.Term, Keys: a.Keys, Recent: a.OrderBy == "recent", Rooms: f.Rooms, NotRooms: f.NotRooms, Limit: 10,
-		Filter: roomapi.EventFilter{Types: f.Types, NotTypes: f.NotTypes, Senders: f.Senders, NotSenders: f.NotSenders, ContainsURL: f.ContainsURL},
+		Filter: roomapi.EventFilter{
+			Types: f.Types, NotTypes: f.NotTypes, Senders: f.Senders, NotSenders: f.NotSenders, ContainsURL: f.ContainsURL,
+			RelatedByRelTypes: f.RelTypes, RelatedBySenders: f.RelSenders,
+		},
 	}
 	for _, key := range a.Keys {
 		if key != roomapi.SearchBody && key != roomapi.SearchName && key != roomapi.SearchTopic {

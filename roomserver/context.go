@@ -45,9 +45,12 @@ func (s *Server) context(ctx context.Context, req *roomapi.ContextRequest) (*roo
 // around pages half of the limit before and half after the event.
 func (s *Server) around(ctx context.Context, r *room, v *visibility, e *stored, req *roomapi.ContextRequest, limit int) (before, after *pager, err error) {
 	page := func(backwards bool, from int64, n int) (*pager, error) {
-		p := s.newPager(r, v, &roomapi.MessagesRequest{
+		p, err := s.newPager(ctx, r, v, &roomapi.MessagesRequest{
 			From: roomapi.Point{Ord: from}, Backwards: backwards, Limit: max(n, 1), Filter: req.Filter,
 		})
+		if err != nil {
+			return nil, err
+		}
 		p.bytes = maxPageBytes / 2 // both pages and the state share one answer
 		if n == 0 {
 			return p, nil

@@ -6,6 +6,7 @@ import (
 
 	"hearth/internal/merr"
 	"hearth/roomserver/roomapi"
+	"hearth/roomserver/storage"
 )
 
 // Bounds of one page.
@@ -38,7 +39,10 @@ func (s *Server) messages(ctx context.Context, req *roomapi.MessagesRequest) (*r
 	if err := s.mayPage(ctx, r, h, v); err != nil {
 		return nil, err
 	}
-	p := s.newPager(r, v, req)
+	p, err := s.newPager(ctx, r, v, req)
+	if err != nil {
+		return nil, err
+	}
 	if err := p.run(ctx); err != nil {
 		return nil, err
 	}
@@ -85,6 +89,7 @@ type pager struct {
 	backwards bool
 	limit     int
 	filter    *compiledFilter
+	related   *relatedBy // nil: children do not matter
 	lazy      *lazyMembers
 	// unbroken ends the walk at the first event that the user may not see.
 	unbroken bool
@@ -95,10 +100,14 @@ type pager struct {
 	more    bool
 }
 
-func (s *Server) newPager(r *room, v *visibility, req *roomapi.MessagesRequest) *pager {
+func (s *Server) newPager(ctx context.Context, r *room, v *visibility, req *roomapi.MessagesRequest) (*pager, error) {
+	related, err := s.relatedBy(ctx, &req.Filter)
+	if err != nil {
+		return nil, err
+	}
 	p := &pager{
 		s: s, room: r, v: v, backwards: req.Backwards, limit: clamp(req.Limit, 1, maxPage, defaultPage),
-		filter: compileFilter(&req.Filter), low: math.MinInt64, high: math.MaxInt64,
+		filter: compileFilter(&req.Filter), related: related, low: math.MinInt64, high: math.MaxInt64,
 	}
 	if req.Backwards {
 		p.at = math.MaxInt64
@@ -118,7 +127,7 @@ func (s *Server) newPager(r *room, v *visibility, req *roomapi.MessagesRequest) 
 	if req.LazyMembers {
 		p.lazy = &lazyMembers{s: s, room: r, seen: make(map[string]bool)}
 	}
-	return p
+	return p, nil
 }
 
 func (p *pager) run(ctx context.Context) error {
@@ -127,6 +136,12 @@ func (p *pager) run(ctx context.Context) error {
 		events, err := p.read(ctx, want)
 		if err != nil {
 			return err
+		}
+		read, chosen := len(events), map[string]bool(nil)
+		if p.related != nil {
+			if events, chosen, err = p.related.of(ctx, p.s, p.room, events); err != nil {
+				return err
+			}
 		}
 		for _, e := range events {
 			if len(p.events) >= p.limit || p.bytes > maxPageBytes || scanned >= maxScan {
@@ -138,11 +153,15 @@ func (p *pager) run(ctx context.Context) error {
 				p.more = true
 				return nil
 			}
-			if err := p.take(ctx, e); err != nil {
+			if err := p.take(ctx, e, p.related == nil || chosen[string(storage.EventKey(e.ev.EventID))]); err != nil {
 				return err
 			}
 		}
-		if len(events) < want {
+		if len(events) < read && p.related.probes <= 0 {
+			p.more = true
+			return nil
+		}
+		if read < want && len(events) == read {
 			return nil
 		}
 	}
@@ -165,8 +184,9 @@ func (p *pager) read(ctx context.Context, n int) ([]*stored, error) {
 	return p.s.finish(ctx, p.room.version, rows)
 }
 
-// take moves past an event and keeps it if it is wanted and visible.
-func (p *pager) take(ctx context.Context, e *stored) error {
+// take moves past an event and keeps it if it is wanted, which its children may have
+// decided, and visible.
+func (p *pager) take(ctx context.Context, e *stored, chosen bool) error {
 	if p.start == math.MaxInt64 || p.start == math.MinInt64 {
 		p.start = e.ord
 		if !p.backwards {
@@ -177,7 +197,7 @@ func (p *pager) take(ctx context.Context, e *stored) error {
 	if p.backwards {
 		p.at-- // the place before the event
 	}
-	if !p.v.sees(e) || !p.filter.matches(e) {
+	if !chosen || !p.v.sees(e) || !p.filter.matches(e) {
 		return nil
 	}
 	c := seen(p.v, e)

@@ -21,6 +21,8 @@ const (
 	maxSearchScan = 2000
 	// searchBatch is how many of them are loaded at once.
 	searchBatch = 32
+	// maxSearchProbes is how many index entries the children of one match may take.
+	maxSearchProbes = 100
 	// A page ends when it has this many bytes, and holds at most the other number.
 	usualSearchBytes = 384 << 10
 	maxSearchBytes   = 900 << 10
@@ -33,10 +35,12 @@ type searching struct {
 	query  *search.Query
 	kinds  search.Kinds
 	filter *compiledFilter
-	limit  int
-	rooms  map[string]*searchedRoom
-	resp   *roomapi.SearchResponse
-	bytes  int
+	// related selects by children; nil: they do not matter.
+	related *relatedBy
+	limit   int
+	rooms   map[string]*searchedRoom
+	resp    *roomapi.SearchResponse
+	bytes   int
 }
 
 // searchedRoom is a room of the user. It is no actor: a search only reads what is on
@@ -58,6 +62,12 @@ func (s *Server) searchEvents(ctx context.Context, req *roomapi.SearchRequest) (
 	cursor, err := parseSearchCursor(req.From)
 	if err != nil {
 		return nil, err
+	}
+	if p.related, err = s.relatedBy(ctx, &req.Filter); err != nil {
+		return nil, err
+	}
+	if p.related != nil && p.related.f.Probes() > maxSearchProbes {
+		return nil, merr.InvalidParam("The filter names too many senders and types of relationships for a search")
 	}
 	p.resp.Highlights = p.query.Highlights()
 	p.kinds = p.wantedKinds()
@@ -242,13 +252,28 @@ func (p *searching) load(ctx context.Context, batch []search.Hit) (map[int64]*st
 		if err != nil {
 			return nil, err
 		}
+		events = slices.DeleteFunc(events, func(e *stored) bool { return !p.wants(r, e) })
+		if events, err = p.withChildren(ctx, r, events); err != nil {
+			return nil, err
+		}
 		for _, e := range events {
-			if p.wants(r, e) {
-				wanted[e.nid] = e
-			}
+			wanted[e.nid] = e
 		}
 	}
 	return wanted, nil
+}
+
+// withChildren returns those of the events that have the children that the filter asks for.
+func (p *searching) withChildren(ctx context.Context, r *searchedRoom, events []*stored) ([]*stored, error) {
+	if p.related == nil || len(events) == 0 {
+		return events, nil
+	}
+	keys := make([][]byte, len(events))
+	for i, e := range events {
+		keys[i] = storage.EventKey(e.ev.EventID)
+	}
+	found, _, err := p.s.store.RelatedBy(ctx, r.nid, keys, p.related.f)
+	return slices.DeleteFunc(events, func(e *stored) bool { return !found[string(storage.EventKey(e.ev.EventID))] }), err
 }
 
 func (p *searching) wants(r *searchedRoom, e *stored) bool {

@@ -48,7 +48,10 @@ func weigh(events ...*roomapi.Event) (size int) {
 func (p *searching) surround(ctx context.Context, r *searchedRoom, e *stored, c *roomapi.SearchContext, result *roomapi.SearchResult) error {
 	page := func(backwards bool, from int64, limit int) ([]*roomapi.Event, roomapi.Point, error) {
 		limit = min(max(limit, 0), maxSearchContext)
-		pg := p.s.newPager(r.room, r.v, &roomapi.MessagesRequest{From: roomapi.Point{Ord: from}, Backwards: backwards, Limit: max(limit, 1)})
+		pg, err := p.s.newPager(ctx, r.room, r.v, &roomapi.MessagesRequest{From: roomapi.Point{Ord: from}, Backwards: backwards, Limit: max(limit, 1)})
+		if err != nil {
+			return nil, roomapi.Point{}, err
+		}
 		pg.bytes = maxPageBytes - 64<<10
 		if limit > 0 {
 			if err := pg.run(ctx); err != nil {

@@ -86,9 +86,12 @@ func (w *window) membership() error {
 
 // page reads the timeline.
 func (w *window) page(ctx context.Context) error {
-	p := w.s.newPager(w.room, w.v, &roomapi.MessagesRequest{
+	p, err := w.s.newPager(ctx, w.room, w.v, &roomapi.MessagesRequest{
 		From: roomapi.Point{Ord: w.end}, Backwards: true, Limit: clamp(w.req.Limit, 1, maxPage, defaultPage), Filter: w.req.Filter,
 	})
+	if err != nil {
+		return err
+	}
 	// State that the user may not see must not hide between timeline events: it would
 	// be part of neither the timeline nor the state before it.
 	p.unbroken = true

@@ -43,7 +43,14 @@ type EventFilter struct {
 	NotSenders []string `json:"not_senders,omitempty"`
 	// ContainsURL, if set, selects events by whether their content has a url key.
 	ContainsURL *bool `json:"contains_url,omitempty"`
+	// RelatedByRelTypes and RelatedBySenders select events by a child that they have:
+	// of one of these types, from one of these senders. At most MaxRelatedBy each.
+	RelatedByRelTypes []string `json:"related_by_rel_types,omitzero"`
+	RelatedBySenders  []string `json:"related_by_senders,omitzero"`
 }
+
+// MaxRelatedBy bounds the lists that select events by their children.
+const MaxRelatedBy = 100
 
 // MessagesRequest asks for a page of the timeline from From towards To.
 type MessagesRequest struct {

@@ -136,8 +136,12 @@ func (s *Store) Children(ctx context.Context, room int64, parent []byte, f Child
 	if oldestFirst {
 		order = "ASC"
 	}
+	kind := "($5 = 0 OR rel = $5)"
+	if f.Rel != 0 { // by the index for it
+		kind = "rel = $5"
+	}
 	q := `SELECT ` + relationColumns + ` FROM relation WHERE room = $1 AND parent = $2 AND ord > $3 AND ord < $4
- AND ($5 = 0 OR rel = $5) AND ($6 = 0 OR type = $6) AND ($7 = 0 OR sender = $7) ORDER BY ord ` + order + ` LIMIT $8`
+ AND ` + kind + ` AND ($6 = 0 OR type = $6) AND ($7 = 0 OR sender = $7) ORDER BY ord ` + order + ` LIMIT $8`
 	err = s.read(ctx, "read children", func(r *store.Reader) error {
 		rows, err := r.Query(q, room, parent, low, high, f.Rel, f.Type, f.Sender, limit)
 		if err != nil {

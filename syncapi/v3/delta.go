@@ -65,6 +65,9 @@ func (r *round) fromMemory(c *core.Change) *delta {
 		return &delta{}
 	}
 	f := &r.filter.Room.Timeline
+	if f.byChildren() {
+		return nil
+	}
 	d := &delta{told: true, membership: "join"}
 	events := r.settings.Unignored(c.Events)
 	if f.all() && f.has(c.RoomID) {

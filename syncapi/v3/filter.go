@@ -46,6 +46,9 @@ type roomEventFilter struct {
 	IncludeRedundant bool  `json:"include_redundant_members"`
 	// UnreadThreads asks for counts by thread; it counts in the timeline's filter.
 	UnreadThreads bool `json:"unread_thread_notifications"`
+	// Only the owner of rooms knows which events have such children.
+	RelatedByRelTypes []string `json:"related_by_rel_types"`
+	RelatedBySenders  []string `json:"related_by_senders"`
 }
 
 // eventFilter is an EventFilter. A list that is nil selects everything.
@@ -127,12 +130,18 @@ func (f *filter) timeline() roomapi.EventFilter {
 	t := &f.Room.Timeline
 	return roomapi.EventFilter{
 		Types: t.Types, NotTypes: t.NotTypes, Senders: t.Senders, NotSenders: t.NotSenders, ContainsURL: t.ContainsURL,
+		RelatedByRelTypes: t.RelatedByRelTypes, RelatedBySenders: t.RelatedBySenders,
 	}
 }
 
 // all reports whether every event is selected.
 func (f *roomEventFilter) all() bool {
-	return f.Types == nil && f.Senders == nil && f.ContainsURL == nil && len(f.NotTypes) == 0 && len(f.NotSenders) == 0
+	return f.Types == nil && f.Senders == nil && f.ContainsURL == nil && len(f.NotTypes) == 0 && len(f.NotSenders) == 0 && !f.byChildren()
+}
+
+// byChildren reports whether events are selected by their children.
+func (f *roomEventFilter) byChildren() bool {
+	return f.RelatedByRelTypes != nil || f.RelatedBySenders != nil
 }
 
 // event reports whether an event is selected; the room was checked before.

@@ -1,5 +1,5 @@
 // Package rooms tests the endpoints of rooms through HTTP handlers over a real
-// roomserver and user store, in one process: what a client sees of both together.
+// roomserver, user store and syncapi, in one process: what a client sees of all together.
 package rooms
 
 import (
@@ -20,6 +20,7 @@ import (
 	"hearth/internal/bus"
 	"hearth/internal/pdu"
 	"hearth/roomserver"
+	"hearth/syncapi"
 )
 
 const name = "test.example"
@@ -58,9 +59,13 @@ func start(t testing.TB, local bool) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
+	syncs, err := syncapi.New(t.Context(), syncapi.Deps{Bus: b, ServerName: name, Log: entry, Now: time.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
-	for _, run := range []func(context.Context) error{rooms.Run, clients.Run} {
+	for _, run := range []func(context.Context) error{rooms.Run, clients.Run, syncs.Run} {
 		running.Go(func() {
 			if err := run(ctx); err != nil {
 				t.Error(err)
@@ -70,7 +75,7 @@ func start(t testing.TB, local bool) *server {
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()
-		for _, end := range []func() error{clients.Close, rooms.Close} {
+		for _, end := range []func() error{syncs.Close, clients.Close, rooms.Close} {
 			if err := end(); err != nil {
 				t.Error(err)
 			}
