@@ -25,6 +25,8 @@ func (s *Store) handlePeople() error {
 		on(s, userapi.StartValidation, s.startValidation),
 		on(s, userapi.Validate, s.validate),
 		on(s, userapi.Validated, s.validated),
+		on(s, userapi.ExternalUser, s.externalUser),
+		on(s, userapi.ExternalIDs, s.externalIDs),
 		on(s, userapi.SearchUsers, s.searchUsers),
 		on(s, userapi.SetTag, s.setTag),
 		on(s, userapi.NoticeRoom, s.noticeRoom),

@@ -76,6 +76,12 @@ func (s *Store) newcomer(req *userapi.RegisterRequest) ([]storage.Step, error) {
 			Medium: medium, Address: address, Validated: t.ValidatedTS,
 		}, userapi.MaxThreePIDs))
 	}
+	if id := req.External; id != nil {
+		if err := external(id); err != nil {
+			return nil, err
+		}
+		also = append(also, storage.OwnExternalID(id.Provider, id.Subject))
+	}
 	return also, nil
 }
 

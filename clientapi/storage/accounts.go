@@ -193,7 +193,8 @@ func (u *Users) SetPassword(ctx context.Context, localpart, hash, was string, lo
 }
 
 // Deactivate ends an account: no password, devices, profile, filters, third-party
-// identifiers and, with erase, no account data. Returned are the hashes of the tokens that are gone.
+// identifiers and, with erase, no account data and no ids at providers. Returned are the
+// hashes of the tokens that are gone.
 func (u *Users) Deactivate(ctx context.Context, localpart string, erase bool) (revoked [][]byte, err error) {
 	err = u.write(ctx, func(tx *Tx) error {
 		revoked = nil
@@ -205,11 +206,11 @@ func (u *Users) Deactivate(ctx context.Context, localpart string, erase bool) (r
 		}
 		gone := []string{
 			`DELETE FROM profile WHERE localpart = $1`, `DELETE FROM filter WHERE localpart = $1`,
-			`DELETE FROM threepid WHERE localpart = $1`, `DELETE FROM external_id WHERE localpart = $1`,
+			`DELETE FROM threepid WHERE localpart = $1`,
 			`DELETE FROM ticket WHERE localpart = $1`, `DELETE FROM notice_room WHERE localpart = $1`,
 		}
 		if erase {
-			gone = append(gone, `DELETE FROM account_data WHERE localpart = $1`)
+			gone = append(gone, `DELETE FROM account_data WHERE localpart = $1`, `DELETE FROM external_id WHERE localpart = $1`)
 		}
 		for _, sql := range gone {
 			if err := tx.Exec(sql, localpart); err != nil {

@@ -119,6 +119,9 @@ type RegisterRequest struct {
 	// ThreePIDs are validated addresses of the new user: M_THREEPID_IN_USE if one is
 	// another's.
 	ThreePIDs []ThreePID
+	// External is who the new user is at a provider of single sign-on, where nobody
+	// else may be the same: M_USER_IN_USE.
+	External *ExternalID
 }
 
 // UsernameRequest names a localpart.
