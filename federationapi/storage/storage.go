@@ -1,4 +1,5 @@
-// Package storage is the SQL of federationapi: the keys of other servers.
+// Package storage is the SQL of federationapi: the keys of other servers, and what is
+// still to be sent to them.
 package storage
 
 import (
