@@ -53,6 +53,8 @@ func (s *Server) setPassword(r *matrixhttp.Request) (any, error) {
 type deactivateRequest struct {
 	Auth  *authData `json:"auth"`
 	Erase bool      `json:"erase"`
+	// IDServer is not asked; it has a type all the same.
+	IDServer string `json:"id_server"`
 }
 
 // deactivate is POST /account/deactivate. The user leaves all rooms first, while

@@ -12,6 +12,9 @@ type inviteRequest struct {
 	// Medium and Address are of an invitation by third-party identifier.
 	Medium  string `json:"medium"`
 	Address string `json:"address"`
+	// This server asks no identity server; these have types all the same.
+	IDServer string `json:"id_server"`
+	IDToken  string `json:"id_access_token"`
 }
 
 // invite is POST /rooms/{roomId}/invite.

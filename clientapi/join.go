@@ -14,6 +14,19 @@ type reasonRequest struct {
 	Reason string `json:"reason"`
 }
 
+// joinRequest is the body of a join or a knock.
+type joinRequest struct {
+	Reason string `json:"reason"`
+	// Signed is of an invitation by third-party identifier, which nobody has: it has
+	// types all the same.
+	Signed *struct {
+		MXID       string                       `json:"mxid"`
+		Sender     string                       `json:"sender"`
+		Token      string                       `json:"token"`
+		Signatures map[string]map[string]string `json:"signatures"`
+	} `json:"third_party_signed"`
+}
+
 // join is POST /join/{roomIdOrAlias}.
 func (s *Server) join(r *matrixhttp.Request) (any, error) {
 	return s.enter(r, r.Param("roomIdOrAlias"), roomapi.Join)
@@ -53,7 +66,7 @@ func (s *Server) enter(r *matrixhttp.Request, target string, call bus.Call[rooma
 	if len(via) > maxVia {
 		via = via[:maxVia]
 	}
-	req, err := matrixhttp.Decode[reasonRequest](r)
+	req, err := matrixhttp.Decode[joinRequest](r)
 	if err != nil {
 		return nil, err
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 type claimKeysRequest struct {
-	Timeout     json.RawMessage              `json:"timeout"`
+	Timeout     *int64                       `json:"timeout"`
 	OneTimeKeys map[string]map[string]string `json:"one_time_keys"`
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 type queryKeysRequest struct {
-	Timeout    json.RawMessage     `json:"timeout"`
+	Timeout    *int64              `json:"timeout"`
 	DeviceKeys map[string][]string `json:"device_keys"`
 }
 

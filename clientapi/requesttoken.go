@@ -19,6 +19,9 @@ type emailTokenRequest struct {
 	Email        string `json:"email"`
 	SendAttempt  *int64 `json:"send_attempt"`
 	NextLink     string `json:"next_link"`
+	// This server asks no identity server; these have types all the same.
+	IDServer string `json:"id_server"`
+	IDToken  string `json:"id_access_token"`
 }
 
 // registerEmailToken is POST /register/email/requestToken.

@@ -64,6 +64,8 @@ func (s *Server) addThreePID(r *matrixhttp.Request) (any, error) {
 type threePIDRequest struct {
 	Medium  string `json:"medium"`
 	Address string `json:"address"`
+	// IDServer is not asked; it has a type all the same.
+	IDServer string `json:"id_server"`
 }
 
 func namedThreePID(r *matrixhttp.Request) (*threePIDRequest, error) {

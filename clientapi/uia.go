@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 
+	"hearth/clientapi/userapi"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 )
@@ -45,6 +46,9 @@ type authData struct {
 type validationProof struct {
 	Sid          string `json:"sid"`
 	ClientSecret string `json:"client_secret"`
+	// This server asks no identity server; these have types all the same.
+	IDServer string `json:"id_server"`
+	IDToken  string `json:"id_access_token"`
 }
 
 // interact takes the authentication of a request one step on. ask is the answer to
@@ -125,6 +129,7 @@ func (s *Server) confirm(r *matrixhttp.Request, auth *authData) (ask any, err er
 		}
 		session = s.interactions.begin(operation, flows)
 		session.bind(rest)
+		session.user, session.what = r.Identity.UserID, describeOperation(r)
 	}
 	if ask, err := s.interact(r, session, auth); ask != nil || err != nil {
 		return ask, err
@@ -141,8 +146,23 @@ func confirmOperation(r *matrixhttp.Request) [sha256.Size]byte {
 }
 
 // confirmFlows lists how a user may prove who it is.
-func (s *Server) confirmFlows(*matrixhttp.Request) ([][]string, error) {
-	return [][]string{{stagePassword}}, nil
+func (s *Server) confirmFlows(r *matrixhttp.Request) ([][]string, error) {
+	password := [][]string{{stagePassword}}
+	if s.sso == nil {
+		return password, nil
+	}
+	providers, err := s.ssoProvidersOf(r, r.Identity.UserID)
+	if err != nil || len(providers) == 0 {
+		return password, err
+	}
+	user, err := userapi.GetUser.Do(r.Context(), s.bus, &userapi.UserRequest{UserID: r.Identity.UserID})
+	if err != nil {
+		return nil, err
+	}
+	if user.HasPassword {
+		return append(password, []string{stageSSO}), nil
+	}
+	return [][]string{{stageSSO}}, nil
 }
 
 // decodeConfirmed reads a body with an auth member. A body that has nothing else and

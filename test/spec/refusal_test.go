@@ -110,31 +110,4 @@ var signed = []string{
 var exceptions = map[string]refusal{
 	// The specification names the code.
 	"postReceipt thread_id": {http.StatusBadRequest, "M_INVALID_PARAM"},
-	// Not read: there are no invitations by third-party identifiers, no identity
-	// servers, and no other servers to wait for.
-	"joinRoom third_party_signed":                      {http.StatusOK, ""},
-	"joinRoom third_party_signed.mxid":                 {http.StatusOK, ""},
-	"joinRoom third_party_signed.sender":               {http.StatusOK, ""},
-	"joinRoom third_party_signed.signatures":           {http.StatusOK, ""},
-	"joinRoom third_party_signed.token":                {http.StatusOK, ""},
-	"joinRoomById third_party_signed":                  {http.StatusOK, ""},
-	"joinRoomById third_party_signed.mxid":             {http.StatusOK, ""},
-	"joinRoomById third_party_signed.sender":           {http.StatusOK, ""},
-	"joinRoomById third_party_signed.signatures":       {http.StatusOK, ""},
-	"joinRoomById third_party_signed.token":            {http.StatusOK, ""},
-	"deactivateAccount id_server":                      {http.StatusUnauthorized, ""},
-	"inviteBy3PID id_server":                           {http.StatusForbidden, "M_FORBIDDEN"},
-	"inviteBy3PID id_access_token":                     {http.StatusForbidden, "M_FORBIDDEN"},
-	"post3PIDs three_pid_creds.id_access_token":        {http.StatusUnauthorized, ""},
-	"post3PIDs three_pid_creds.id_server":              {http.StatusUnauthorized, ""},
-	"delete3pidFromAccount id_server":                  {http.StatusBadRequest, "M_INVALID_PARAM"},
-	"unbind3pidFromAccount id_server":                  {http.StatusOK, ""},
-	"requestTokenTo3PIDEmail id_access_token":          {http.StatusOK, ""},
-	"requestTokenTo3PIDEmail id_server":                {http.StatusOK, ""},
-	"requestTokenToRegisterEmail id_access_token":      {http.StatusOK, ""},
-	"requestTokenToRegisterEmail id_server":            {http.StatusOK, ""},
-	"requestTokenToResetPasswordEmail id_access_token": {http.StatusOK, ""},
-	"requestTokenToResetPasswordEmail id_server":       {http.StatusOK, ""},
-	"claimKeys timeout":                                {http.StatusOK, ""},
-	"queryKeys timeout":                                {http.StatusOK, ""},
 }
