@@ -52,11 +52,13 @@ func Events(ctx context.Context, ring Ring, v *pdu.RoomVersion, raws []json.RawM
 	once(checks)
 	found := find(ctx, ring, checks)
 	parallel(len(raws), func(i int) { checks[i].verify(found) })
+	known := make(map[string]bool, len(checks))
 	for i := range checks {
 		switch c := &checks[i]; {
 		case c.err != nil:
 			bad = append(bad, Failure{Index: i, EventID: c.id(), Err: c.err})
-		case !c.again:
+		case !c.again && !known[c.event.EventID]:
+			known[c.event.EventID] = true
 			good = append(good, c.event)
 		}
 	}

@@ -81,11 +81,11 @@ func Sign(r Request, s pdu.Signer) (string, error) {
 }
 
 // Verify checks the signature of a request with the key that the header names. The
-// content must be canonical. Errors are those of [pdu.VerifyJSON].
+// content must be canonical. Errors are those of [pdu.VerifyCanonical].
 func (h Header) Verify(r Request, key ed25519.PublicKey) error {
 	r.Origin = h.Origin
 	by := pdu.Signer{ServerName: h.Origin, KeyID: h.KeyID}
-	return pdu.VerifyJSON(r.object(h.Signature, by), h.Origin, h.KeyID, key)
+	return pdu.VerifyCanonical(r.object(h.Signature, by), h.Origin, h.KeyID, key)
 }
 
 // ValidKeyID reports whether s is the id of an ed25519 key: the algorithm, a colon and

@@ -65,7 +65,7 @@ func TestParseRefuses(t *testing.T) {
 func TestSignAndVerify(t *testing.T) {
 	s := signer("a.example")
 	public := s.Key.Public().(ed25519.PublicKey)
-	r := Request{Method: "PUT", URI: "/_matrix/x/%21a?b=%22", Destination: "b.example", Content: []byte(`{"a\"b":1e5,"signatures":{}}`)}
+	r := Request{Method: "PUT", URI: "/_matrix/x/%21a?b=%22", Destination: "b.example", Content: []byte(`{"a\"b":100000,"signatures":{}}`)}
 	value, err := Sign(r, s)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestSignAndVerify(t *testing.T) {
 		"method":           func(r *Request, _ *Header) { r.Method = "POST" },
 		"uri":              func(r *Request, _ *Header) { r.URI = "/_matrix/x/!a?b=%22" },
 		"destination":      func(r *Request, _ *Header) { r.Destination = "c.example" },
-		"content":          func(r *Request, _ *Header) { r.Content = []byte(`{"a\"b":1e6,"signatures":{}}`) },
+		"content":          func(r *Request, _ *Header) { r.Content = []byte(`{"a\"b":1000000,"signatures":{}}`) },
 		"no content":       func(r *Request, _ *Header) { r.Content = nil },
 		"origin":           func(_ *Request, h *Header) { h.Origin = "d.example" },
 		"key id":           func(_ *Request, h *Header) { h.KeyID = "ed25519:k_2" },

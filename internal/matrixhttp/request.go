@@ -42,6 +42,7 @@ type Request struct {
 	store  [maxParams]string
 	body   []byte
 	read   bool
+	object json.RawMessage // the body in canonical form; nil: not made yet
 	after  []func()
 }
 
@@ -143,9 +144,16 @@ func (r *Request) RawObject() (json.RawMessage, error) {
 // Object returns the body as canonical JSON, after the strict gate (package pdu):
 // one object, UTF-8, no key twice, bounded depth.
 func (r *Request) Object() (json.RawMessage, error) {
+	if r.object != nil {
+		return r.object, nil
+	}
 	body, err := r.RawObject()
 	if err != nil {
 		return nil, err
 	}
 	return pdu.Canonical(body, false)
 }
+
+// SetObject gives the body its canonical form, which Object returns then: for an Auth
+// that has had to make it.
+func (r *Request) SetObject(canonical json.RawMessage) { r.object = canonical }

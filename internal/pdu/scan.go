@@ -22,13 +22,16 @@ var (
 // pass. Members of an object are written in the order in which they come and put
 // in order when the object closes, so input that is sorted already is never
 // copied twice. The work is linear in the input: each byte is moved at most once
-// per level that is out of order, and there are at most maxNesting levels.
+// per level that is out of order, and there are at most maxNesting levels, or a
+// bound on what is moved.
 type scanner struct {
 	src     []byte
 	pos     int
 	dst     []byte
 	strict  bool     // number rules of canonical JSON
 	limit   int      // of dst
+	nesting int      // 0: maxNesting
+	moves   int      // bytes that may still be moved; 0: any number
 	drop    []string // top-level keys that are checked and then left out
 	members []member // of all open objects; a stack
 	scratch []byte   // for putting members in order
@@ -59,6 +62,14 @@ func (s *scanner) object() error {
 		return errSyntax
 	}
 	return nil
+}
+
+// deepest is how many levels may be open.
+func (s *scanner) deepest() int {
+	if s.nesting != 0 {
+		return s.nesting
+	}
+	return maxNesting
 }
 
 func (s *scanner) space() {
@@ -109,7 +120,7 @@ func (s *scanner) word(w string) error {
 }
 
 func (s *scanner) arr(level int) error {
-	if level > maxNesting {
+	if level > s.deepest() {
 		return errNesting
 	}
 	s.pos++
@@ -147,7 +158,7 @@ func (s *scanner) arr(level int) error {
 }
 
 func (s *scanner) obj(level int) error {
-	if level > maxNesting {
+	if level > s.deepest() {
 		return errNesting
 	}
 	s.pos++

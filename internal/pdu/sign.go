@@ -162,6 +162,11 @@ func VerifyJSON(src []byte, server, keyID string, key ed25519.PublicKey) error {
 	if err != nil {
 		return err
 	}
+	return VerifyCanonical(json, server, keyID, key)
+}
+
+// VerifyCanonical is [VerifyJSON] for what has passed [Canonical] or [Envelope] already.
+func VerifyCanonical(json []byte, server, keyID string, key ed25519.PublicKey) error {
 	f, _ := split(json)
 	return verify(f.val(fSignatures), f.appendWithout(nil, fSignatures, fUnsigned), server, keyID, key)
 }
