@@ -64,6 +64,7 @@ type Server struct {
 	aliases *reservations
 	typing  *typing
 	claims  *claims
+	acls    *acls
 
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
@@ -92,6 +93,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		cache:    lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
 		aliases:  newReservations(),
 		claims:   newClaims(),
+		acls:     newACLs(),
 		profiles: make(chan roomapi.UpdateProfileRequest, maxProfileUpdates),
 	}
 	s.search, err = search.New(ctx, search.Deps{
