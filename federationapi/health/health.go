@@ -193,7 +193,7 @@ func (b *Book) Failed(server string, least time.Duration) {
 		wait = min(b.o.First<<e.failures, b.o.Longest)
 	}
 	wait = max(wait, min(least, b.o.Longest))
-	wait += rand.N(wait/4 + 1)
+	wait = (wait + rand.N(wait/4+1)).Truncate(time.Millisecond)
 	e.failures++
 	e.retryAt = now.Add(wait)
 	first := e.failures == 1
