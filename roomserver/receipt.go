@@ -76,8 +76,17 @@ func (s *Server) newReceipt(ctx context.Context, r *room, req *roomapi.ReceiptRe
 }
 
 func (s *Server) storeReceipt(ctx context.Context, r *room, rc *storage.Receipt, req *roomapi.ReceiptRequest) error {
+	wait, err := s.stageReceipt(r, rc, req)
+	if err != nil {
+		return err
+	}
+	return wait(ctx)
+}
+
+// stageReceipt queues the receipt for the writer; wait returns when it is on disk.
+func (s *Server) stageReceipt(r *room, rc *storage.Receipt, req *roomapi.ReceiptRequest) (wait func(context.Context) error, err error) {
 	done := make(chan error, 1)
-	_, err := s.store.DB.Stage(s.store.DB.Generation(), 1, func(first int64) store.Op {
+	_, err = s.store.DB.Stage(s.store.DB.Generation(), 1, func(first int64) store.Op {
 		rc.Pos = first
 		entry := &roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: r.id, Receipt: &roomapi.Receipt{
 			UserID: req.UserID, Kind: rc.Kind, EventID: rc.EventID, ThreadID: rc.Thread, TS: rc.TS, Pos: first,
@@ -90,9 +99,9 @@ func (s *Server) storeReceipt(ctx context.Context, r *room, rc *storage.Receipt,
 		}}
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return waitFor(done)(ctx)
+	return waitFor(done), nil
 }
 
 // receipts lists receipts of a room for a member.
