@@ -13,11 +13,15 @@ const loginToken = "m.login.token"
 
 // loginFlows is GET /login.
 func (s *Server) loginFlows(*matrixhttp.Request) (any, error) {
-	return map[string]any{"flows": []any{
+	flows := []any{
 		map[string]any{"type": stagePassword},
 		map[string]any{"type": loginToken, "get_login_token": true},
 		map[string]any{"type": typeService},
-	}}, nil
+	}
+	if s.sso != nil {
+		flows = append(flows, s.ssoFlow())
+	}
+	return map[string]any{"flows": flows}, nil
 }
 
 type loginRequest struct {

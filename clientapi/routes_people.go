@@ -16,6 +16,10 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{get, v1 + "/register/m.login.registration_token/validity", anyone, noneBody, s.registrationTokenValidity},
 		{get, v3 + "/auth/{authType}/fallback/web", anyone, noneBody, s.fallback},
 		{post, v3 + "/auth/{authType}/fallback/web", anyone, objectBody, s.fallbackSubmit},
+		{get, v3 + "/login/sso/redirect", anyone, noneBody, s.ssoRedirect},
+		{get, v3 + "/login/sso/redirect/{idpId}", anyone, noneBody, s.ssoRedirect},
+		{get, v1 + "/auth_metadata", anyone, noneBody, s.noAuthMetadata},
+		{get, unstable + "/org.matrix.msc2965/auth_metadata", anyone, noneBody, s.noAuthMetadata},
 		{post, v3 + "/refresh", anyone, objectBody, s.refresh},
 		{post, v1 + "/login/get_token", user, optionalBody, s.getLoginToken},
 
@@ -34,6 +38,12 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 	})
 	if s.mail != nil {
 		routes = append(routes, s.mailRoutes()...)
+	}
+	if s.sso != nil {
+		routes = append(routes, table([]line{
+			{get, ssoCallbackPath, anyone, noneBody, s.ssoCallback},
+			{post, ssoApprovePath, anyone, objectBody, s.ssoApprove},
+		})...)
 	}
 	return routes
 }

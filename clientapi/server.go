@@ -26,6 +26,7 @@ import (
 	"hearth/clientapi/media"
 	"hearth/clientapi/presence"
 	"hearth/clientapi/push"
+	"hearth/clientapi/sso"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/internal/lru"
@@ -58,6 +59,7 @@ type Deps struct {
 	Turn         TurnOptions
 	Support      SupportOptions
 	Notices      NoticeOptions
+	SSO          SSOOptions
 	// Presence tells users who else is online.
 	Presence bool
 	// Mail sends e-mail; nil: this server sends none.
@@ -96,6 +98,7 @@ type Server struct {
 	nonces     *nonces
 	mail       *mail.Sender
 	outside    *http.Client
+	sso        *sso.Client // nil: there is none
 	seen       *seenDevices
 	bell       *roomBell
 	pages      *pages
@@ -179,6 +182,10 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	}
 	if s.outside == nil {
 		s.outside = &http.Client{Timeout: outsideTimeout}
+	}
+	var err error
+	if s.sso, err = newSSO(&d); err != nil {
+		return nil, err
 	}
 	if d.Registration.RequireEmail && d.Mail == nil {
 		return nil, errors.New("registration asks for e-mail, but there is no mail server")

@@ -20,6 +20,9 @@ func (s *Server) fallback(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return s.complain(fallbackTitle, err)
 	}
+	if r.Param("authType") == stageSSO {
+		return s.ssoFallback(r, session)
+	}
 	return s.fallbackPage(r.Param("authType"), session, http.StatusOK, "")
 }
 

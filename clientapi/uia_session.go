@@ -35,6 +35,8 @@ type uiaSession struct {
 	flows     [][]string
 	bodySum   [sha256.Size]byte // of the request's body, without auth
 	body      json.RawMessage   // that body, if it is not too large to keep
+	user      string            // who asks, if that is known
+	what      string            // what the request would do, for people
 
 	mu        sync.Mutex // guards the rest
 	completed []string

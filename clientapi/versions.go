@@ -1,6 +1,8 @@
 package clientapi
 
 import (
+	"net/http"
+
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
@@ -60,4 +62,9 @@ func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
 		"m.get_login_token":          on,
 		"m.forget_forced_upon_leave": off,
 	}}, nil
+}
+
+// noAuthMetadata is GET /auth_metadata: this server is no OAuth authorization server.
+func (s *Server) noAuthMetadata(*matrixhttp.Request) (any, error) {
+	return nil, merr.New(http.StatusNotFound, "M_UNRECOGNIZED", "This server is no OAuth authorization server: log in through /login")
 }
