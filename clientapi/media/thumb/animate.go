@@ -89,15 +89,20 @@ func quantize(img *image.RGBA) *image.Paletted {
 	slices.SortFunc(used, func(a, b int) int { return cmp.Or(counts[b].n-counts[a].n, a-b) })
 	palette := color.Palette{color.RGBA{}}
 	index := make([]uint8, cells)
+	var like [cells / 8]uint8 // for eight cells together: rare colours need no better
 	for _, k := range used {
 		c := counts[k]
 		rgb := color.RGBA{uint8(c.r / c.n), uint8(c.g / c.n), uint8(c.b / c.n), 255}
 		if len(palette) < 256 {
 			index[k] = uint8(len(palette))
 			palette = append(palette, rgb)
-		} else {
-			index[k] = nearest(palette, rgb)
+			continue
 		}
+		group := k>>11&15<<8 | k>>6&15<<4 | k>>1&15
+		if like[group] == 0 {
+			like[group] = nearest(palette, rgb)
+		}
+		index[k] = like[group]
 	}
 	out := image.NewPaletted(img.Rect, palette)
 	for i := range out.Pix {

@@ -10,9 +10,9 @@ import (
 // Bounds of animations; beyond them only the first picture is shown.
 const (
 	maxFrames      = 300
-	maxFramePixels = 64 << 20  // all frames together, one byte each
-	maxMadePixels  = 24 << 20  // of the thumbnail's frames together
-	maxSeenPixels  = 192 << 20 // that are looked at: each frame makes a whole picture
+	maxFramePixels = 48 << 20 // all frames together, one byte each
+	maxMadePixels  = 12 << 20 // of the thumbnail's frames together
+	maxSeenPixels  = 96 << 20 // that are looked at: each frame makes a whole picture
 )
 
 func inspectGIF(r *bufio.Reader) (Info, error) {
