@@ -23,6 +23,9 @@ func (s *Server) sync(r *matrixhttp.Request) (any, error) {
 		SetPresence:   query.Enum("set_presence", "online", "offline", "online", "unavailable"),
 		UseStateAfter: query.Bool("use_state_after"),
 	}
+	if !req.UseStateAfter && query.Bool("org.matrix.msc4222.use_state_after") {
+		req.UseStateAfter, req.UnstableStateAfter = true, true
+	}
 	filter := query.String("filter")
 	if err := query.Err(); err != nil {
 		return nil, err

@@ -65,6 +65,9 @@ func (r *round) appendEvents(o *render.Object, c *core.Change, d *delta) (someth
 	name := "state"
 	if r.req.UseStateAfter {
 		name = "state_after"
+		if r.req.UnstableStateAfter {
+			name = "org.matrix.msc4222.state_after"
+		}
 	}
 	o.Events(name, r.req.UseStateAfter, func(dst []byte) []byte { return r.appendList(dst, state, write) })
 	r.markMembers(c, state, d.timeline)

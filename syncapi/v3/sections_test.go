@@ -131,6 +131,10 @@ func TestStateAfterFromMemoryHoldsTheLatestState(t *testing.T) {
 	if s := r.Rooms.Join[roomA].StateAfter; s == nil || len(s.Events) != 0 {
 		t.Errorf("an empty state_after must be there: %+v", s)
 	}
+	old, err := h.raw(viewapi.SyncRequest{UserID: alice, Since: since, UseStateAfter: true, UnstableStateAfter: true})
+	if err != nil || !strings.Contains(string(old), `"org.matrix.msc4222.state_after":{"events":[{`) || strings.Contains(string(old), `"state_after"`) {
+		t.Errorf("under its name before the spec: %s %v", old, err)
+	}
 	body, err := h.raw(viewapi.SyncRequest{UserID: alice, Since: r.NextBatch, UseStateAfter: true})
 	if err != nil || strings.Contains(string(body), "rooms") {
 		t.Errorf("nothing new, but %s %v", body, err)

@@ -24,4 +24,7 @@ type SyncRequest struct {
 	FullState        bool
 	SetPresence      string
 	UseStateAfter    bool
+	// UnstableStateAfter asks that the state after the timeline have the name that it had
+	// before the spec (MSC4222). It needs UseStateAfter.
+	UnstableStateAfter bool `json:",omitempty"`
 }
