@@ -33,6 +33,7 @@ type Config struct {
 	TrustedProxies []netip.Prefix `yaml:"trusted_proxies"`
 	Registration   Registration   `yaml:"registration"`
 	Sessions       Sessions       `yaml:"sessions"`
+	SSO            SSO            `yaml:"sso"`
 	Email          Email          `yaml:"email"`
 	ServerNotices  ServerNotices  `yaml:"server_notices"`
 	Support        Support        `yaml:"support"`
@@ -153,6 +154,7 @@ func Defaults() *Config {
 			RecaptchaVerifyURL: "https://www.google.com/recaptcha/api/siteverify",
 		},
 		Sessions:      Sessions{AccessTokenLifetime: Duration(time.Hour), KeepAddresses: Duration(7 * 24 * time.Hour)},
+		SSO:           SSO{Providers: []SSOProvider{}, TrustedRedirects: []string{}},
 		Email:         Email{Security: "starttls"},
 		ServerNotices: ServerNotices{DisplayName: "Server", RoomName: "Notices of this server"},
 		Turn:          Turn{URIs: []string{}, Lifetime: Duration(24 * time.Hour)},

@@ -16,11 +16,18 @@ type field struct {
 
 // env returns the name of the variable that overrides the key.
 func (f field) env() string {
-	return envPrefix + strings.ToUpper(strings.ReplaceAll(f.path, ".", "_"))
+	return envPrefix + strings.ToUpper(inEnv.Replace(f.path))
 }
 
+// env of an item of a list of sections has its number: HEARTH_SSO_PROVIDERS_0_NAME.
+var inEnv = strings.NewReplacer(".", "_", "[", "_", "]", "")
+
 // fields lists all keys of c in order of declaration; setting their values sets c.
-func fields(c *Config) []field {
+func fields(c *Config) []field { return fieldsOf(reflect.ValueOf(c).Elem(), "") }
+
+// fieldsOf lists the keys of a section. A list of sections is one key; its items come
+// with the file.
+func fieldsOf(section reflect.Value, prefix string) []field {
 	var out []field
 	var walk func(v reflect.Value, prefix string)
 	walk = func(v reflect.Value, prefix string) {
@@ -34,8 +41,13 @@ func fields(c *Config) []field {
 			out = append(out, field{path: path, value: v.Field(i), secret: f.Tag.Get("secret") == "true"})
 		}
 	}
-	walk(reflect.ValueOf(c).Elem(), "")
+	walk(section, prefix)
 	return out
+}
+
+// isSections reports whether the value is a list of sections.
+func (f field) isSections() bool {
+	return f.value.Kind() == reflect.Slice && f.value.Type().Elem().Kind() == reflect.Struct && f.value.Type() != reflect.TypeFor[[]netip.Prefix]()
 }
 
 // setText stores a value that is written as text, as in the environment.
@@ -88,6 +100,9 @@ func (f field) setList(items []string) error {
 		}
 		*p = networks
 	default:
+		if f.isSections() {
+			return errText("can be set in the file alone")
+		}
 		return errText("must be one value, not a list")
 	}
 	return nil

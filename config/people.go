@@ -70,6 +70,7 @@ func (l *loader) checkPeople() {
 	if r.RequireEmail && c.Email.Server == "" {
 		l.invalid("registration.require_email", "needs email.server")
 	}
+	l.checkSSO()
 	l.checkEmail()
 	l.checkTurn()
 	s := c.Support

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"reflect"
 	"regexp"
 	"slices"
 	"strconv"
@@ -66,11 +67,40 @@ func (l *loader) section(node *yaml.Node, prefix string) {
 			continue
 		}
 		seen[name.Value] = name.Line
-		if f, ok := l.field(path); ok {
+		if f, ok := l.field(path); ok && f.isSections() {
+			l.sections(f, value)
+		} else if ok {
 			l.set(f, origin{source: l.name, line: value.Line}, func() error { return setNode(f, value) })
 		} else {
 			l.section(value, path+".")
 		}
+	}
+}
+
+// sections reads a list of sections, whose keys are then known as path[0].name.
+func (l *loader) sections(f field, node *yaml.Node) {
+	l.set(f, origin{source: l.name, line: node.Line}, func() error {
+		if node.Kind != yaml.SequenceNode {
+			return errText("must be a list of sections; [] is an empty one")
+		}
+		return nil
+	})
+	if node.Kind != yaml.SequenceNode {
+		return
+	}
+	items := reflect.MakeSlice(f.value.Type(), len(node.Content), len(node.Content))
+	f.value.Set(items)
+	for i, item := range node.Content {
+		prefix := f.path + "[" + strconv.Itoa(i) + "]."
+		if d, ok := items.Index(i).Addr().Interface().(interface{ defaults() }); ok {
+			d.defaults()
+		}
+		l.fields = append(l.fields, fieldsOf(items.Index(i), prefix)...)
+		if isNull(item) {
+			l.problem(l.name, item.Line, strings.TrimSuffix(prefix, "."), "is empty; allowed here: %s", quoteAll(l.members(prefix)))
+			continue
+		}
+		l.section(item, prefix)
 	}
 }
 

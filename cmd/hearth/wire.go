@@ -12,6 +12,7 @@ import (
 
 	"hearth/clientapi"
 	"hearth/clientapi/mail"
+	"hearth/clientapi/sso"
 	"hearth/config"
 	"hearth/federationapi"
 	"hearth/internal/safedial"
@@ -97,8 +98,8 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
 		MaxUpload: int64(c.Media.MaxUpload), Appservices: a.services, Previews: previews,
 		DenyNetworks: denied(c), AllowNetworks: c.Outbound.AllowNetworks,
-		Presence: c.Presence.Enabled,
-		Mail:     sender, TrustedProxies: c.TrustedProxies,
+		Presence: c.Presence.Enabled, SSO: singleSignOn(c),
+		Mail: sender, TrustedProxies: c.TrustedProxies,
 		AccessTokenLifetime: time.Duration(c.Sessions.AccessTokenLifetime), SeenFor: time.Duration(c.Sessions.KeepAddresses),
 		Registration: clientapi.RegistrationOptions{
 			RequireEmail: r.RequireEmail, Guests: r.Guests,
@@ -122,6 +123,14 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 	}
 	a.handlers["client"], a.handlers["admin"] = s.ClientHandler(), s.AdminHandler()
 	return s, nil
+}
+
+func singleSignOn(c *config.Config) clientapi.SSOOptions {
+	o := clientapi.SSOOptions{TrustedRedirects: c.SSO.TrustedRedirects}
+	for _, p := range c.SSO.Providers {
+		o.Providers = append(o.Providers, sso.ProviderOptions(p))
+	}
+	return o
 }
 
 // mailSender sends mail, nil if no server for it is configured.
