@@ -87,6 +87,15 @@ func TestManyBackupKeys(t *testing.T) {
 		if len(seen) != all {
 			t.Errorf("%d keys in pages", len(seen))
 		}
+		room := userapi.BackupKeysRequest{UserID: a.user, Version: version, RoomID: "!3:test"}
+		left := all - len(call(h, userapi.GetBackupKeys, room).Keys)
+		if state := call(h, userapi.DeleteBackupKeys, room); state.Count != int64(left) || len(call(h, userapi.GetBackupKeys, room).Keys) != 0 {
+			t.Errorf("%d keys after those of a room were deleted, want %d", state.Count, left)
+		}
+		state := call(h, userapi.DeleteBackupKeys, userapi.BackupKeysRequest{UserID: a.user, Version: version})
+		if page := call(h, userapi.GetBackupKeys, userapi.BackupKeysRequest{UserID: a.user, Version: version}); state.Count != 0 || len(page.Keys) != 0 {
+			t.Errorf("%d keys, %d counted after all were deleted", len(page.Keys), state.Count)
+		}
 		call(h, userapi.DeleteBackup, userapi.BackupRequest{UserID: a.user, Version: version})
 		refused(h, "M_NOT_FOUND", userapi.GetBackupKeys, userapi.BackupKeysRequest{UserID: a.user, Version: version})
 		if v := call(h, userapi.CreateBackup, create).Version; v == version {

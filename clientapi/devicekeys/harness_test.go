@@ -35,7 +35,7 @@ func each(t *testing.T, test func(h *house)) {
 
 func newHouse(t testing.TB, o store.Options, local bool) *house {
 	h := &house{t: t, o: o, local: local}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	h.ctx = ctx
 	h.open()

@@ -2,6 +2,7 @@ package devicekeys
 
 import (
 	"context"
+	"slices"
 	"sort"
 
 	"hearth/clientapi/storage"
@@ -9,11 +10,8 @@ import (
 	"hearth/internal/pdu"
 )
 
-// Bounds of a query.
-const (
-	queryBatch = 50       // users read from one snapshot
-	queryChunk = 64 << 10 // bytes after which a part of the answer is sent
-)
+// queryChunk is the size in bytes at which a part of an answer is sent.
+const queryChunk = 64 << 10
 
 // query streams the keys of users (POST /keys/query). Users and devices that are not
 // there are left out.
@@ -30,15 +28,15 @@ func (k *Keys) query(ctx context.Context, req *userapi.QueryKeysRequest, send fu
 	sort.Strings(users)
 	var buf []byte
 	for len(users) > 0 {
-		n := min(queryBatch, len(users))
-		var parts []userapi.KeyPart
+		n := min(storage.MaxIdentities, len(users))
 		// Sending waits for the receiver, so it does not happen within a snapshot.
-		err := k.users.Identities(ctx, viewer, users[:n], devices, func(localpart string, id *storage.Identity) error {
-			parts = k.appendParts(parts, localpart, viewer, id)
-			return nil
-		})
+		found, err := k.users.Identities(ctx, viewer, users[:n])
 		if err != nil {
 			return err
+		}
+		var parts []userapi.KeyPart
+		for _, localpart := range users[:n] {
+			parts = k.appendParts(parts, localpart, viewer, only(found[localpart], devices[localpart]))
 		}
 		for i := range parts {
 			if buf = parts[i].Append(buf); len(buf) >= queryChunk {
@@ -54,6 +52,19 @@ func (k *Keys) query(ctx context.Context, req *userapi.QueryKeysRequest, send fu
 		return nil
 	}
 	return send(buf)
+}
+
+// only leaves out the devices that are not wanted; all are if wanted is empty.
+func only(id *storage.Identity, wanted []string) *storage.Identity {
+	if len(wanted) == 0 {
+		return id
+	}
+	names := make(map[string]bool, len(wanted))
+	for _, device := range wanted {
+		names[device] = true
+	}
+	id.Devices = slices.DeleteFunc(id.Devices, func(d storage.DeviceKey) bool { return !names[d.Device] })
+	return id
 }
 
 // appendParts writes what viewer may see of a user.

@@ -98,15 +98,16 @@ func keyList(keys map[string]json.RawMessage, req *userapi.UploadKeysRequest, si
 
 // signer returns the ed25519 key that a device has uploaded, nil if it has none.
 func (k *Keys) signer(ctx context.Context, localpart, device string) (ed25519.PublicKey, error) {
-	var key ed25519.PublicKey
-	err := k.users.Identities(ctx, localpart, []string{localpart}, map[string][]string{localpart: {device}},
-		func(_ string, id *storage.Identity) error {
-			if len(id.Devices) > 0 {
-				key = ed25519Of(id.Devices[0].Keys, device)
-			}
-			return nil
-		})
-	return key, err
+	found, err := k.users.Identities(ctx, localpart, []string{localpart})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range found[localpart].Devices {
+		if d.Device == device {
+			return ed25519Of(d.Keys, device), nil
+		}
+	}
+	return nil, nil
 }
 
 // ed25519Of returns the key "ed25519:"+id of a key object, nil if there is none.

@@ -3,6 +3,7 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -252,7 +253,8 @@ func (u *Users) BackupKey(ctx context.Context, localpart string, version int64, 
 }
 
 // DeleteBackupKeys deletes a key, the keys of a room if session is empty, or all if
-// room is empty too.
+// room is empty too. Of many keys it deletes some at a time, so that nobody else has to
+// wait long.
 func (u *Users) DeleteBackupKeys(ctx context.Context, localpart string, version int64, room, session string) (b Backup, err error) {
 	where, args := `localpart = $1 AND version = $2`, []any{localpart, version}
 	if room != "" {
@@ -261,19 +263,38 @@ func (u *Users) DeleteBackupKeys(ctx context.Context, localpart string, version 
 			where, args = where+` AND session = $4`, append(args, session)
 		}
 	}
-	err = u.write(ctx, func(tx *Tx) error {
-		if b, err = backup(tx, localpart, version); err != nil {
+	for more := true; more && err == nil; {
+		err = u.write(ctx, func(tx *Tx) error {
+			if b, err = backup(tx, localpart, version); err != nil {
+				return err
+			}
+			more, err = deletePart(tx, &b, localpart, where, args)
 			return err
-		}
-		n, err := count(tx, `SELECT count(*) FROM backup_key WHERE `+where, args...)
-		if err != nil || n == 0 {
-			return err
-		}
-		b.Keys, b.Etag = b.Keys-n, b.Etag+1
-		if err := tx.Exec(`DELETE FROM backup_key WHERE `+where, args...); err != nil {
-			return err
-		}
-		return tx.Exec(updateCounts, localpart, version, b.Keys, b.Etag)
-	})
+		})
+	}
 	return b, err
+}
+
+// deletePart deletes up to deletedAtOnce of the keys of a backup that a condition on
+// args selects, in their order.
+func deletePart(tx *Tx, b *Backup, localpart, where string, args []any) (more bool, err error) {
+	n, err := count(tx, fmt.Sprintf(`SELECT count(*) FROM (SELECT 1 FROM backup_key WHERE %s LIMIT %d) AS part`, where, deletedAtOnce+1), args...)
+	if err != nil || n == 0 {
+		return false, err
+	}
+	if n > deletedAtOnce {
+		var room, session string
+		next := fmt.Sprintf(`SELECT room, session FROM backup_key WHERE %s ORDER BY room, session LIMIT 1 OFFSET %d`, where, deletedAtOnce)
+		if err := tx.Row(next, args...).Scan(&room, &session); err != nil {
+			return false, err
+		}
+		where += fmt.Sprintf(` AND (room, session) < ($%d, $%d)`, len(args)+1, len(args)+2)
+		args = append(args[:len(args):len(args)], room, session)
+		n, more = deletedAtOnce, true
+	}
+	b.Keys, b.Etag = b.Keys-n, b.Etag+1
+	if err := tx.Exec(`DELETE FROM backup_key WHERE `+where, args...); err != nil {
+		return false, err
+	}
+	return more, tx.Exec(updateCounts, localpart, b.Version, b.Keys, b.Etag)
 }

@@ -39,9 +39,6 @@ const (
 	upsertSignature = `INSERT INTO key_signature (target, key, signer, signer_key, signature) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (target, key, signer, signer_key) DO UPDATE SET signature = excluded.signature`
 	selectSignature = `SELECT signature FROM key_signature WHERE target = $1 AND key = $2 AND signer = $3 AND signer_key = $4`
-	// the signatures on the keys of $1 that the users $1 and $2 made
-	selectSignatures = `SELECT key, signer, signer_key, signature FROM key_signature
-		WHERE target = $1 AND (signer = $1 OR signer = $2) ORDER BY key, signer, signer_key`
 	countSignatures = `SELECT count(*) FROM key_signature WHERE signer = $1`
 	upsertSigned    = `INSERT INTO signature_change (localpart, target, pos) VALUES ($1, $2, $3)
 		ON CONFLICT (localpart, target) DO UPDATE SET pos = excluded.pos`
@@ -164,15 +161,9 @@ func dropAccountKeys(tx *Tx, localpart string) error {
 func (u *Users) AddSignatures(ctx context.Context, signer string, targets []string, limit int64,
 	check func(identities map[string]*Identity) []Signature) error {
 	return u.write(ctx, func(tx *Tx) error {
-		identities := map[string]*Identity{}
-		for _, t := range append([]string{signer}, targets...) {
-			if identities[t] == nil {
-				id, err := identity(tx, t, signer, nil)
-				if err != nil {
-					return err
-				}
-				identities[t] = id
-			}
+		identities, err := identities(tx, signer, append([]string{signer}, targets...))
+		if err != nil {
+			return err
 		}
 		for _, s := range check(identities) {
 			if err := addSignature(tx, s); err != nil {
@@ -211,78 +202,4 @@ func addSignature(tx *Tx, s Signature) error {
 		return err
 	}
 	return changed(tx, s.Signer, device, false)
-}
-
-// Identity is what is known of a user's keys, with the signatures that may be shown
-// to somebody.
-type Identity struct {
-	Devices    []DeviceKey
-	Cross      []CrossKey
-	Signatures []Signature
-}
-
-// identity reads the keys of a user, of some devices if devices is not empty, as viewer
-// may see them.
-func identity(q store.Queryer, localpart, viewer string, devices []string) (*Identity, error) {
-	id := &Identity{}
-	rows, err := q.Query(selectDeviceKeys, localpart)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	wanted := map[string]bool{}
-	for _, d := range devices {
-		wanted[d] = true
-	}
-	for rows.Next() {
-		var k DeviceKey
-		if err := rows.Scan(&k.Device, &k.Keys, &k.DisplayName); err != nil {
-			return nil, err
-		}
-		if len(devices) == 0 || wanted[k.Device] {
-			id.Devices = append(id.Devices, k)
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	if id.Cross, err = crossKeys(q, localpart); err != nil || len(id.Cross) == 0 && len(id.Devices) == 0 {
-		return id, err
-	}
-	id.Signatures, err = signatures(q, localpart, viewer)
-	return id, err
-}
-
-func signatures(q store.Queryer, localpart, viewer string) ([]Signature, error) {
-	rows, err := q.Query(selectSignatures, localpart, viewer)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var list []Signature
-	for rows.Next() {
-		s := Signature{Target: localpart}
-		if err := rows.Scan(&s.Key, &s.Signer, &s.SignerKey, &s.Signature); err != nil {
-			return nil, err
-		}
-		list = append(list, s)
-	}
-	return list, rows.Err()
-}
-
-// Identities reads the keys of users as viewer, a localpart or empty, may see them.
-// All are read from one snapshot; each is handed to f.
-func (u *Users) Identities(ctx context.Context, viewer string, users []string, devices map[string][]string, f func(localpart string, id *Identity) error) error {
-	return u.db.Read(ctx, func(r *store.Reader) error {
-		for _, localpart := range users {
-			id, err := identity(r, localpart, viewer, devices[localpart])
-			if err == nil {
-				err = f(localpart, id)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
 }

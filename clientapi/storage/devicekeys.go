@@ -10,10 +10,7 @@ import (
 )
 
 const (
-	selectDeviceKey  = `SELECT keys FROM device_key WHERE localpart = $1 AND device = $2`
-	selectDeviceKeys = `SELECT k.device, k.keys, d.display_name FROM device_key k
-		JOIN device d ON d.localpart = k.localpart AND d.device = k.device
-		WHERE k.localpart = $1 ORDER BY k.device`
+	selectDeviceKey = `SELECT keys FROM device_key WHERE localpart = $1 AND device = $2`
 	upsertDeviceKey = `INSERT INTO device_key (localpart, device, keys) VALUES ($1, $2, $3)
 		ON CONFLICT (localpart, device) DO UPDATE SET keys = excluded.keys`
 	deleteDeviceKey = `DELETE FROM device_key WHERE localpart = $1 AND device = $2`

@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"context"
 	"errors"
 	"net/http"
 
@@ -20,12 +19,7 @@ const (
 	insertOneTime = `INSERT INTO one_time_key (localpart, device, algorithm, id, seq, claimed, keys)
 		VALUES ($1, $2, $3, $4, $5, FALSE, $6)`
 	selectLastSeq = `SELECT max(seq) FROM one_time_key WHERE localpart = $1 AND device = $2`
-	claimOneTime  = `UPDATE one_time_key SET claimed = TRUE
-		WHERE localpart = $1 AND device = $2 AND algorithm = $3 AND id IN (
-			SELECT id FROM one_time_key WHERE localpart = $1 AND device = $2 AND algorithm = $3 AND NOT claimed
-			ORDER BY seq, id LIMIT 1)
-		RETURNING id, keys`
-	dropOneTime = `UPDATE one_time_key SET claimed = TRUE
+	dropOneTime   = `UPDATE one_time_key SET claimed = TRUE
 		WHERE localpart = $1 AND device = $2 AND algorithm = $3 AND id IN (
 			SELECT id FROM one_time_key WHERE localpart = $1 AND device = $2 AND algorithm = $3 AND NOT claimed
 			ORDER BY seq DESC, id DESC LIMIT 10000 OFFSET $4)`
@@ -40,7 +34,6 @@ const (
 	selectFallback = `SELECT id, used, keys FROM fallback_key WHERE localpart = $1 AND device = $2 AND algorithm = $3`
 	upsertFallback = `INSERT INTO fallback_key (localpart, device, algorithm, id, used, keys) VALUES ($1, $2, $3, $4, FALSE, $5)
 		ON CONFLICT (localpart, device, algorithm) DO UPDATE SET id = excluded.id, used = FALSE, keys = excluded.keys`
-	useFallback = `UPDATE fallback_key SET used = TRUE WHERE localpart = $1 AND device = $2 AND algorithm = $3`
 	// unused fallback keys
 	selectUnused = `SELECT algorithm FROM fallback_key WHERE localpart = $1 AND device = $2 AND NOT used ORDER BY algorithm`
 )
@@ -137,48 +130,4 @@ func setFallback(tx *Tx, up *KeyUpload) (replaced bool, err error) {
 		err = merr.InvalidParam("A device may have keys of %d algorithms", up.MaxAlgorithms)
 	}
 	return true, err
-}
-
-// Claim asks for a key of a device.
-type Claim struct{ Localpart, Device, Algorithm string }
-
-// ClaimKeys gives out a key for each claim, the oldest one-time key or else the
-// fallback key; Keys is nil where there is none. All are given out or none is.
-func (u *Users) ClaimKeys(ctx context.Context, claims []Claim) (given []OneTimeKey, err error) {
-	err = u.write(ctx, func(tx *Tx) error {
-		given = make([]OneTimeKey, len(claims))
-		told := map[[2]string]bool{}
-		for i, c := range claims {
-			key, changed, err := claim(tx, c)
-			if err != nil {
-				return err
-			}
-			given[i] = key
-			if who := [2]string{c.Localpart, c.Device}; changed && !told[who] {
-				told[who] = true
-				if err := news(tx, c.Localpart, c.Device); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	return given, err
-}
-
-func claim(tx *Tx, c Claim) (k OneTimeKey, changed bool, err error) {
-	k.Algorithm = c.Algorithm
-	err = tx.Row(claimOneTime, c.Localpart, c.Device, c.Algorithm).Scan(&k.ID, &k.Keys)
-	if !errors.Is(err, store.ErrNoRows) {
-		return k, true, err
-	}
-	var used bool
-	err = tx.Row(selectFallback, c.Localpart, c.Device, c.Algorithm).Scan(&k.ID, &used, &k.Keys)
-	if errors.Is(err, store.ErrNoRows) {
-		return OneTimeKey{}, false, nil
-	}
-	if err != nil || used {
-		return k, false, err
-	}
-	return k, true, tx.Exec(useFallback, c.Localpart, c.Device, c.Algorithm)
 }
