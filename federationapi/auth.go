@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"hearth/federationapi/peers"
 	"hearth/federationapi/xmatrix"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
@@ -26,6 +27,9 @@ func (s *Server) authenticate(r *matrixhttp.Request) error {
 	if err != nil {
 		return err
 	}
+	if !s.deps.Servers.Allows(headers[0].Origin) {
+		return peers.Denied()
+	}
 	signed := xmatrix.Request{Method: r.HTTP.Method, URI: r.HTTP.RequestURI, Destination: s.deps.ServerName}
 	if !strings.HasPrefix(signed.URI, "/") { // of a proxy
 		return unauthorized("The request target must be a path", nil)
@@ -44,10 +48,11 @@ func (s *Server) authenticate(r *matrixhttp.Request) error {
 	for _, h := range headers {
 		key, err := s.keys.Key(r.Context(), h.Origin, h.KeyID, s.deps.Now())
 		if err == nil {
-			err = verify(h, signed, key)
+			err = holds(h, signed, key)
 		}
 		if err == nil {
 			r.Identity.Server = h.Origin
+			s.health.Alive(h.Origin)
 			return nil
 		}
 		failed = err
@@ -55,9 +60,9 @@ func (s *Server) authenticate(r *matrixhttp.Request) error {
 	return unauthorized("The signature of the request is not valid", failed)
 }
 
-// verify checks one signature. No body and an empty object are the same to an endpoint
+// holds checks one signature. No body and an empty object are the same to an endpoint
 // that takes either, and senders do not agree on which of them they sign.
-func verify(h xmatrix.Header, signed xmatrix.Request, key []byte) error {
+func holds(h xmatrix.Header, signed xmatrix.Request, key []byte) error {
 	err := h.Verify(signed, key)
 	if err != nil && bytes.Equal(signed.Content, []byte("{}")) {
 		signed.Content = nil

@@ -7,15 +7,19 @@ package federationapi
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"hearth/federationapi/health"
 	"hearth/federationapi/keys"
+	"hearth/federationapi/peers"
 	"hearth/federationapi/storage"
 	"hearth/federationapi/transport"
 	"hearth/internal/bus"
@@ -43,9 +47,11 @@ type Deps struct {
 	NotaryServers []string
 	// BannedKeys are ids of keys that nobody may use.
 	BannedKeys []string
-	Log        *logrus.Entry
-	Metrics    prometheus.Registerer // may be nil
-	Now        func() time.Time      // nil: time.Now
+	// Servers says which other servers we talk with.
+	Servers peers.List
+	Log     *logrus.Entry
+	Metrics prometheus.Registerer // may be nil
+	Now     func() time.Time      // nil: time.Now
 }
 
 // Server is federationapi at work.
@@ -55,6 +61,7 @@ type Server struct {
 	db     *storage.DB
 	client *transport.Client
 	keys   *keys.Ring
+	health *health.Book
 }
 
 // New builds the component; Run must follow, and Close.
@@ -87,6 +94,15 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	s.keys = keys.New(keys.Options{
 		Own: d.Key, Client: s.client, DB: s.db, Notaries: d.NotaryServers, Banned: d.BannedKeys, Log: d.Log, Now: d.Now,
 	})
+	s.health, err = health.Open(ctx, health.Options{DB: s.db, Log: d.Log, Now: d.Now})
+	if err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	ask := &peers.Client{Transport: s.client, Health: s.health, Servers: d.Servers}
+	calls := &remote{name: d.ServerName, ask: ask, ring: s.keys, log: d.Log, spoolDir: d.DataDir}
+	if err := calls.handle(d.Bus); err != nil {
+		return nil, errors.Join(fmt.Errorf("federationapi: register calls: %w", err), s.db.Close())
+	}
 	return s, nil
 }
 
@@ -114,6 +130,9 @@ func (s *Server) Lost() <-chan struct{} { return s.db.Lost() }
 
 // Run works until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { s.health.Run(ctx) })
 	s.keys.Run(ctx)
 	return nil
 }
