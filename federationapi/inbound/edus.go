@@ -1,0 +1,80 @@
+package inbound
+
+import (
+	"context"
+
+	"hearth/internal/merr"
+	"hearth/internal/pdu"
+	"hearth/roomserver/roomapi"
+)
+
+// phase says when an EDU is carried out: before the events of its transaction or after them.
+type phase bool
+
+const (
+	before phase = true
+	after  phase = false
+)
+
+// handler carries out one kind of EDU. content is a canonical object. An error means
+// that it could not be done now; what is wrong with the EDU itself is no error.
+type handler struct {
+	phase phase
+	do    func(w *worker, ctx context.Context, content []byte) error
+	// lasting: the transaction is put off if it fails, because the EDU is not sent again otherwise.
+	lasting bool
+}
+
+// handlers is the table of EDUs (server-server API). Others are ignored.
+func handlers(typ string) (handler, bool) {
+	switch typ {
+	case "m.typing":
+		return handler{phase: after, do: (*worker).typing}, true
+	case "m.receipt":
+		return handler{phase: after, do: (*worker).receipts}, true
+	}
+	return handler{}, false
+}
+
+// edus carries out the EDUs of one phase, in their order.
+func (w *worker) edus(ctx context.Context, list []edu, when phase) error {
+	for _, e := range list {
+		h, ok := handlers(e.typ)
+		if !ok || h.phase != when {
+			continue
+		}
+		err := h.do(w, ctx, e.content)
+		if err == nil {
+			continue
+		}
+		if m := merr.From(err); m.Temporary && h.lasting && !w.last {
+			return merr.New(503, m.Code, "Not all of the transaction could be carried out").WithCause(err)
+		}
+		w.in.d.Log.WithError(err).WithField("server", w.origin).WithField("type", e.typ).Info("an EDU was not carried out")
+	}
+	return nil
+}
+
+// ours reports whether a user is of the server that sends; EDUs of others are dropped.
+func (w *worker) ours(userID string) bool {
+	_, domain, err := pdu.ParseUserID(userID)
+	return err == nil && domain == w.origin
+}
+
+// typing is m.typing ("Typing Notifications").
+func (w *worker) typing(ctx context.Context, content []byte) error {
+	room, _ := pdu.GetString(content, "room_id")
+	user, _ := pdu.GetString(content, "user_id")
+	typing, ok := pdu.GetBool(content, "typing")
+	if _, _, err := pdu.ParseRoomID(room); err != nil || !ok || !w.ours(user) {
+		return nil
+	}
+	_, err := roomapi.RemoteTyping.Do(ctx, w.in.d.Bus, &roomapi.RemoteTypingRequest{Origin: w.origin, RoomID: room, UserID: user, Typing: typing})
+	return err
+}
+
+// receipts is m.receipt ("Receipts").
+func (w *worker) receipts(ctx context.Context, content []byte) error {
+	_, err := roomapi.RemoteReceipts.Do(ctx, w.in.d.Bus, &roomapi.RemoteReceiptsRequest{Origin: w.origin, Content: content})
+	return err
+}
