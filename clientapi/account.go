@@ -64,10 +64,16 @@ func (s *Server) deactivate(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if ask, err := s.confirm(r, req.Auth); err != nil || ask != nil {
+	userID := r.Identity.UserID
+	var ask any
+	if userID == "" {
+		userID, ask, err = s.confirmByPassword(r, req.Auth)
+	} else {
+		ask, err = s.confirm(r, req.Auth)
+	}
+	if err != nil || ask != nil {
 		return ask, err
 	}
-	userID := r.Identity.UserID
 	err = s.eachMembership(r.Context(), userID, []string{"join", "invite", "knock"}, func(m roomapi.Membership) error {
 		_, err := roomapi.Leave.Do(r.Context(), s.bus, &roomapi.MembershipRequest{RoomID: m.RoomID, Sender: userID, Target: userID})
 		var e *merr.Error

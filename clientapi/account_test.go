@@ -160,3 +160,29 @@ func TestPasswordAndDeactivation(t *testing.T) {
 		s.refuse(403, "M_USER_DEACTIVATED", "POST", "/login", "", `{"type":"m.login.password","user":"alice","password":"`+password+`"}`)
 	})
 }
+
+// TestDeactivateWithoutToken: who has lost all devices ends the account with the password.
+func TestDeactivateWithoutToken(t *testing.T) {
+	each(t, func(s *server) {
+		token, other := s.user("alice"), s.user("bob")
+		ask := s.do("POST", "/account/deactivate", "", "")
+		if ask.status != 401 || ask.text("errcode") != "" || !strings.Contains(ask.raw, `"flows":[{"stages":["m.login.password"]}]`) {
+			s.t.Fatalf("%d %s", ask.status, ask.raw)
+		}
+		try := func(status int, code, more string) {
+			s.t.Helper()
+			s.refuse(status, code, "POST", "/account/deactivate", "", `{"auth":{"type":"m.login.password","session":"`+ask.text("session")+`"`+more+`}}`)
+		}
+		try(401, "M_MISSING_PARAM", "")
+		try(401, "M_FORBIDDEN", `,"identifier":{"type":"m.id.user","user":"alice"},"password":"wrong"`)
+		try(401, "M_FORBIDDEN", `,"identifier":{"type":"m.id.user","user":"nobody"},"password":"wrong"`)
+		try(401, "M_FORBIDDEN", `,"identifier":{"type":"m.id.user","user":"@alice:elsewhere"},"password":"`+password+`"`)
+		s.must("GET", "/account/whoami", token, "")
+		done := s.must("POST", "/account/deactivate", "", `{"auth":{"type":"m.login.password","session":"`+ask.text("session")+
+			`","identifier":{"type":"m.id.user","user":"@alice:test"},"password":"`+password+`"}}`)
+		same(s.t, "deactivate", done.raw, `{"id_server_unbind_result":"success"}`)
+		s.refuse(401, "M_UNKNOWN_TOKEN", "GET", "/account/whoami", token, "")
+		s.must("GET", "/account/whoami", other, "")
+		s.refuse(401, "M_UNKNOWN_TOKEN", "POST", "/account/deactivate", "hrt_unknown", "")
+	})
+}

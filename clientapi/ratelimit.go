@@ -20,6 +20,12 @@ type limits struct {
 	loginTokens                             *limit // login tokens of one user
 	mailAddress, mailUser                   *limit // e-mails asked for from one address, and to one
 	search                                  *limit // searches of one user
+	nobody                                  *limit // requests without an account from one address
+	toDevice                                *limit // sends to devices by one user
+	keys                                    *limit // requests about keys by one user
+	notice                                  *limit // receipts, typing and the like of one user
+	settings                                *limit // changes that one user makes of what is stored for it
+	read                                    *limit // requests of one user that read much
 }
 
 // newLimits returns the limits; free says which users have none.
@@ -37,8 +43,16 @@ func newLimits(on bool, now func() time.Time, free func(userID string) bool) *li
 		mailAddress:  newLimit(now, 10, time.Minute),
 		mailUser:     newLimit(now, 5, 5*time.Minute),
 		search:       newLimit(now, 20, 200*time.Millisecond),
+		nobody:       newLimit(now, 60, 200*time.Millisecond),
+		toDevice:     newLimit(now, 1000, 50*time.Millisecond), // a key for a large room goes out in many
+		keys:         newLimit(now, 300, 100*time.Millisecond),
+		notice:       newLimit(now, 300, 50*time.Millisecond),
+		settings:     newLimit(now, 200, 100*time.Millisecond),
+		read:         newLimit(now, 500, 20*time.Millisecond),
 	}
-	l.send.free = free
+	for _, ofUser := range []*limit{l.send, l.search, l.toDevice, l.keys, l.notice, l.settings, l.read} {
+		ofUser.free = free
+	}
 	return l
 }
 

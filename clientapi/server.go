@@ -209,7 +209,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 		clientRoutes = append(clientRoutes, s.adminRoutes()...)
 	}
 	s.client, err = matrixhttp.New(matrixhttp.Options{
-		Routes: clientRoutes, CORS: []string{"/_matrix/", "/.well-known/matrix/"},
+		Routes: s.withLimits(clientRoutes), CORS: []string{"/_matrix/", "/.well-known/matrix/"},
 		Log: d.Log, Metrics: metrics, Now: d.Now,
 	})
 	if err != nil {

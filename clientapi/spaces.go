@@ -55,5 +55,10 @@ func (s *Server) roomSummary(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, merr.InvalidParam("Invalid room id or alias")
 	}
+	if r.Identity.UserID == "" {
+		if err := s.limits.nobody.take(address(r)); err != nil {
+			return nil, err
+		}
+	}
 	return roomapi.GetSummary.Do(r.Context(), s.bus, &roomapi.SummaryRequest{RoomIDOrAlias: target, UserID: r.Identity.UserID})
 }

@@ -140,6 +140,32 @@ func (s *Server) confirm(r *matrixhttp.Request, auth *authData) (ask any, err er
 	return nil, nil
 }
 
+// confirmByPassword is confirm for a request without an access token: the user is who
+// gives name and password.
+func (s *Server) confirmByPassword(r *matrixhttp.Request, auth *authData) (user string, ask any, err error) {
+	if err := s.limits.loginAddress.take(address(r)); err != nil {
+		return "", nil, err
+	}
+	operation := confirmOperation(r)
+	var session *uiaSession
+	if auth != nil {
+		session = s.interactions.find(auth.Session, operation)
+	}
+	if session == nil {
+		session = s.interactions.begin(operation, [][]string{{stagePassword}})
+	} else if err := s.limits.session.take(session.id); err != nil {
+		return "", nil, err
+	}
+	if ask, err := s.interact(r, session, auth); ask != nil || err != nil {
+		return "", ask, err
+	}
+	if !s.interactions.spend(session) {
+		return "", nil, merr.Forbidden("This authentication was used already")
+	}
+	r.Identity.UserID = session.proved
+	return session.proved, nil, nil
+}
+
 // confirmOperation is what a proof is bound to, except the body.
 func confirmOperation(r *matrixhttp.Request) [sha256.Size]byte {
 	return operationOf(r.HTTP.Method, r.HTTP.URL.Path, r.Identity.UserID, r.Identity.DeviceID)

@@ -46,6 +46,7 @@ type uiaSession struct {
 	registration registerRequest
 	token        string             // of a registration
 	threePIDs    []userapi.ThreePID // validated
+	proved       string             // the user whose password was given, if nobody was known before
 }
 
 // complete reports whether all stages of a flow are done. The caller holds mu.

@@ -22,7 +22,7 @@ func (s *Server) stage(r *matrixhttp.Request, session *uiaSession, auth *authDat
 	case stageDummy, stageTerms:
 		return nil
 	case stagePassword:
-		return s.passwordStage(r, auth)
+		return s.passwordStage(r, session, auth)
 	case stageToken:
 		return s.tokenStage(r, session, auth.Token)
 	case stageRecaptcha:
@@ -46,8 +46,9 @@ func (s *Server) stageParams(session *uiaSession) map[string]any {
 	return params
 }
 
-// passwordStage checks the password of the user who asks.
-func (s *Server) passwordStage(r *matrixhttp.Request, auth *authData) error {
+// passwordStage checks the password of the user who asks or, if that is not known, of
+// the one who is named.
+func (s *Server) passwordStage(r *matrixhttp.Request, session *uiaSession, auth *authData) error {
 	user := auth.User
 	if id := auth.Identifier; id != nil {
 		switch id.Type {
@@ -63,13 +64,24 @@ func (s *Server) passwordStage(r *matrixhttp.Request, auth *authData) error {
 			}
 		}
 	}
-	if user != r.Identity.UserID && "@"+user+":"+s.serverName != r.Identity.UserID {
+	who := r.Identity.UserID
+	switch {
+	case who == "" && user == "":
+		return merr.MissingParam("identifier")
+	case who == "" && strings.HasPrefix(user, "@"):
+		who = user
+	case who == "":
+		who = s.localID(user)
+	case user != who && "@"+user+":"+s.serverName != who:
 		return merr.Forbidden("The password must be that of the user who asks")
 	}
-	if err := s.limits.loginUser.take(r.Identity.UserID); err != nil {
+	if err := s.limits.loginUser.take(who); err != nil {
 		return err
 	}
-	_, err := userapi.CheckPassword.Do(r.Context(), s.bus, &userapi.PasswordRequest{UserID: r.Identity.UserID, Password: auth.Password})
+	_, err := userapi.CheckPassword.Do(r.Context(), s.bus, &userapi.PasswordRequest{UserID: who, Password: auth.Password})
+	if err == nil && r.Identity.UserID == "" {
+		session.proved = who
+	}
 	return err
 }
 
