@@ -202,6 +202,7 @@ func (s *Server) handle() error {
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),
+		s.handleOutgoing(),
 		s.handleInput(),
 		bus.HandleStream(b, roomapi.PeersStream, s.streamPeers),
 		bus.ServeLog(b, roomapi.Log, s.readLog),
