@@ -43,9 +43,12 @@ func (a answer) code() string {
 	return e.Code
 }
 
-// unrecognized tells that there is no such path or method.
+// unrecognized tells that there is no such path or method. A page is there, whatever its
+// status, and so is what says M_UNRECOGNIZED in words of its own.
 func (a answer) unrecognized() bool {
-	return a.status == http.StatusMethodNotAllowed || a.status == http.StatusNotFound && (a.code() == "" || a.code() == "M_UNRECOGNIZED")
+	return a.status == http.StatusMethodNotAllowed || a.status == http.StatusNotFound &&
+		(a.code() == "" && !strings.HasPrefix(a.header.Get("Content-Type"), "text/html") ||
+			a.code() == "M_UNRECOGNIZED" && strings.Contains(string(a.body), `"Unrecognized request"`))
 }
 
 func (a answer) String() string { return fmt.Sprintf("%d %.600s", a.status, a.body) }

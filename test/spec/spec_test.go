@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"hearth/internal/testkit/oidcprovider"
 	"hearth/internal/testkit/smtpsink"
 	"hearth/test/harness"
 )
@@ -14,7 +15,7 @@ func TestOperations(t *testing.T) {
 	byID, all := readOperations(t)
 	s, g := readSchemas(t), readGaps(t, byID)
 	service, mail := startService(t), smtpsink.Start(t, false)
-	server := harness.Start(t, harness.Options{Config: configuration(service, mail)})
+	server := harness.Start(t, harness.Options{Config: configuration(service, mail, oidcprovider.Start(t, nil))})
 	c := newCaller(server.URL())
 	t.Run("routes", func(t *testing.T) { routes(t, c, all) })
 	t.Run("tokens", func(t *testing.T) { tokens(t, c, g, all) })
@@ -38,7 +39,7 @@ func TestOperations(t *testing.T) {
 }
 
 // configuration turns on what can be turned on.
-func configuration(service *service, mail *smtpsink.Sink) func(map[string]any) {
+func configuration(service *service, mail *smtpsink.Sink, provider *oidcprovider.Provider) func(map[string]any) {
 	return func(m map[string]any) {
 		client := m["listeners"].(map[string]any)["client"].(map[string]any)["address"].(string)
 		m["appservices"] = []string{service.file}
@@ -48,6 +49,9 @@ func configuration(service *service, mail *smtpsink.Sink) func(map[string]any) {
 		m["url_previews"] = map[string]any{"enabled": true}
 		m["outbound"] = map[string]any{"allow_networks": []string{"127.0.0.0/8"}}
 		m["public_base_url"] = "http://" + client
+		m["sso"] = map[string]any{"providers": []any{map[string]any{
+			"id": "example", "name": "Example", "issuer": provider.URL, "client_id": provider.ClientID, "client_secret": provider.ClientSecret,
+		}}}
 	}
 }
 

@@ -21,6 +21,13 @@ var peopleSteps = []step{
 		w.must(w.do(w.alice, "getTokenOwner", request{}), w.alice.id, "user_id")
 		w.do(w.alice, "getCapabilities", request{})
 	}},
+	{"single sign-on", func(w *world) {
+		w.must(w.do(nil, "getLoginFlows", request{}), "example", "flows", "3", "identity_providers", "0", "id")
+		back := request{path: in("idpId", "example"), query: url.Values{"redirectUrl": {"https://app.example.org/"}}}
+		w.do(nil, "redirectToSSO", back)
+		w.do(nil, "redirectToIdP", back)
+		w.refused(nil, "getAuthMetadata", request{}, http.StatusNotFound, "M_UNRECOGNIZED")
+	}},
 	{"profile", func(w *world) {
 		me := in("userId", w.alice.id, "keyName", "displayname")
 		w.do(w.alice, "setProfileField", request{path: me, body: object{"displayname": "Alice"}})
