@@ -17,7 +17,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
+	"hearth/federationapi/gate"
 	"hearth/federationapi/health"
+	"hearth/federationapi/inbound"
 	"hearth/federationapi/keys"
 	"hearth/federationapi/peers"
 	"hearth/federationapi/storage"
@@ -62,6 +64,9 @@ type Server struct {
 	client *transport.Client
 	keys   *keys.Ring
 	health *health.Book
+	// gate bounds what other servers ask, inbound takes their transactions.
+	gate    *gate.Gate
+	inbound *inbound.Inbound
 }
 
 // New builds the component; Run must follow, and Close.
@@ -98,6 +103,10 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
+	s.gate = gate.New(gate.Options{Classes: limits(), Rate: requestRate, Burst: requestBurst, Now: d.Now})
+	s.inbound = inbound.New(inbound.Deps{
+		Bus: d.Bus, ServerName: d.ServerName, Ring: s.keys, DB: s.db, Log: d.Log, Now: d.Now,
+	})
 	ask := &peers.Client{Transport: s.client, Health: s.health, Servers: d.Servers}
 	calls := &remote{name: d.ServerName, ask: ask, ring: s.keys, log: d.Log, spoolDir: d.DataDir}
 	if err := calls.handle(d.Bus); err != nil {
@@ -133,12 +142,14 @@ func (s *Server) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	defer work.Wait()
 	work.Go(func() { s.health.Run(ctx) })
+	work.Go(func() { s.inbound.Run(ctx) })
 	s.keys.Run(ctx)
 	return nil
 }
 
 // Close releases what New took.
 func (s *Server) Close() error {
+	s.inbound.Close()
 	s.client.Close()
 	return s.db.Close()
 }

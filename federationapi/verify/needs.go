@@ -30,8 +30,9 @@ type need struct {
 }
 
 // needsOf lists the signatures that an event must have ("Validating hashes and signatures
-// on received events", and for restricted joins the authorization rules of rooms).
-func needsOf(e *pdu.Event) ([]need, error) {
+// on received events", and for restricted joins the authorization rules of rooms). Who
+// authorises a restricted join need not have signed it if it is own.
+func needsOf(e *pdu.Event, own string) ([]need, error) {
 	sender := pdu.Domain(e.Sender)
 	var out []need
 	add := func(server string) error {
@@ -67,7 +68,7 @@ func needsOf(e *pdu.Event) ([]need, error) {
 			err = add(domain)
 		}
 	}
-	if by := authorizer(e); err == nil && by != "" {
+	if by := authorizer(e); err == nil && by != "" && by != own {
 		err = add(by)
 	}
 	return out, err

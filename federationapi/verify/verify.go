@@ -47,8 +47,27 @@ func PDUs(ctx context.Context, ring Ring, v *pdu.RoomVersion, raws []json.RawMes
 
 // Events is PDUs for who needs the events themselves.
 func Events(ctx context.Context, ring Ring, v *pdu.RoomVersion, raws []json.RawMessage) (good []*pdu.Event, bad []Failure) {
+	return events(ctx, ring, v, raws, "")
+}
+
+// Event checks one event.
+func Event(ctx context.Context, ring Ring, v *pdu.RoomVersion, raw json.RawMessage) (*pdu.Event, error) {
+	return Submitted(ctx, ring, v, raw, "")
+}
+
+// Submitted checks an event that comes to the server own to be signed: of a restricted
+// join that own authorises its signature may be missing.
+func Submitted(ctx context.Context, ring Ring, v *pdu.RoomVersion, raw json.RawMessage, own string) (*pdu.Event, error) {
+	good, bad := events(ctx, ring, v, []json.RawMessage{raw}, own)
+	if len(bad) > 0 {
+		return nil, bad[0].Err
+	}
+	return good[0], nil
+}
+
+func events(ctx context.Context, ring Ring, v *pdu.RoomVersion, raws []json.RawMessage, own string) (good []*pdu.Event, bad []Failure) {
 	checks := make([]check, len(raws))
-	parallel(len(raws), func(i int) { checks[i].parse(v, raws[i]) })
+	parallel(len(raws), func(i int) { checks[i].parse(v, raws[i], own) })
 	once(checks)
 	found := find(ctx, ring, checks)
 	parallel(len(raws), func(i int) { checks[i].verify(found) })
@@ -63,15 +82,6 @@ func Events(ctx context.Context, ring Ring, v *pdu.RoomVersion, raws []json.RawM
 		}
 	}
 	return good, bad
-}
-
-// Event checks one event.
-func Event(ctx context.Context, ring Ring, v *pdu.RoomVersion, raw json.RawMessage) (*pdu.Event, error) {
-	good, bad := Events(ctx, ring, v, []json.RawMessage{raw})
-	if len(bad) > 0 {
-		return nil, bad[0].Err
-	}
-	return good[0], nil
 }
 
 // check is one event on its way.
@@ -89,9 +99,9 @@ func (c *check) id() string {
 	return c.event.EventID
 }
 
-func (c *check) parse(v *pdu.RoomVersion, raw []byte) {
+func (c *check) parse(v *pdu.RoomVersion, raw []byte, own string) {
 	if c.event, c.err = pdu.Parse(v, raw); c.err == nil {
-		c.needs, c.err = needsOf(c.event)
+		c.needs, c.err = needsOf(c.event, own)
 	}
 }
 

@@ -150,6 +150,16 @@ func TestSignatures(t *testing.T) {
 				t.Errorf("v%s, %s: %+v", id, tc.name, bad[0])
 			}
 		}
+		lonely := build(t, v, join, a).JSON
+		if _, err := Submitted(context.Background(), new(ring), v, lonely, "b.example"); err != nil {
+			t.Errorf("v%s: a restricted join that is ours to sign: %v", id, err)
+		}
+		if _, err := Submitted(context.Background(), new(ring), v, lonely, "c.example"); (err == nil) == restricted {
+			t.Errorf("v%s: a restricted join that is not ours to sign: %v", id, err)
+		}
+		if _, err := Submitted(context.Background(), new(ring), v, build(t, v, message, b).JSON, "a.example"); err == nil {
+			t.Errorf("v%s: the sender's signature may not be missing", id)
+		}
 		if formatOne {
 			anonymous := strings.Replace(string(build(t, v, message, a).JSON), ":a.example\",\"hashes", "\",\"hashes", 1)
 			if _, bad := PDUs(context.Background(), new(ring), v, []json.RawMessage{[]byte(anonymous)}); len(bad) != 1 {
