@@ -21,7 +21,9 @@ import (
 	"hearth/federationapi/health"
 	"hearth/federationapi/inbound"
 	"hearth/federationapi/keys"
+	"hearth/federationapi/outbound"
 	"hearth/federationapi/peers"
+	"hearth/federationapi/remoteapi"
 	"hearth/federationapi/storage"
 	"hearth/federationapi/transport"
 	"hearth/internal/bus"
@@ -64,6 +66,7 @@ type Server struct {
 	client *transport.Client
 	keys   *keys.Ring
 	health *health.Book
+	queues *outbound.Queues
 	// gate bounds what other servers ask, inbound takes their transactions.
 	gate    *gate.Gate
 	inbound *inbound.Inbound
@@ -109,7 +112,19 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	})
 	ask := &peers.Client{Transport: s.client, Health: s.health, Servers: d.Servers}
 	calls := &remote{name: d.ServerName, ask: ask, ring: s.keys, log: d.Log, spoolDir: d.DataDir}
-	if err := calls.handle(d.Bus); err != nil {
+	s.queues, err = outbound.New(ctx, outbound.Options{
+		Bus: d.Bus, ServerName: d.ServerName, DB: s.db, Ask: ask, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	})
+	if err != nil {
+		return nil, errors.Join(err, s.db.Close())
+	}
+	err = errors.Join(
+		calls.handle(d.Bus),
+		bus.Handle(d.Bus, remoteapi.QueueEDU, s.queues.QueueEDU),
+		bus.Handle(d.Bus, remoteapi.Destinations, s.queues.Destinations),
+		bus.Handle(d.Bus, remoteapi.Retry, s.queues.Retry),
+	)
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("federationapi: register calls: %w", err), s.db.Close())
 	}
 	return s, nil
@@ -139,12 +154,19 @@ func (s *Server) Lost() <-chan struct{} { return s.db.Lost() }
 
 // Run works until ctx ends.
 func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	var work sync.WaitGroup
-	defer work.Wait()
+	var failed error
 	work.Go(func() { s.health.Run(ctx) })
 	work.Go(func() { s.inbound.Run(ctx) })
-	s.keys.Run(ctx)
-	return nil
+	work.Go(func() { s.keys.Run(ctx) })
+	work.Go(func() {
+		failed = s.queues.Run(ctx)
+		cancel()
+	})
+	work.Wait()
+	return failed
 }
 
 // Close releases what New took.

@@ -14,7 +14,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"hearth/federationapi/storage"
-	"hearth/internal/lru"
 	"hearth/internal/merr"
 )
 
@@ -42,11 +41,11 @@ type Options struct {
 
 // Book remembers how servers do. It may be used by many goroutines.
 type Book struct {
-	o         Options
-	successes *lru.Cache[string, int64]
+	o Options
 
-	mu      sync.Mutex // guards what follows
-	failing map[string]*entry
+	mu        sync.Mutex // guards what follows
+	failing   map[string]*entry
+	successes map[string]int64 // milliseconds
 }
 
 // entry is a server that failed.
@@ -70,7 +69,7 @@ func Open(ctx context.Context, o Options) (*Book, error) {
 	if o.Longest == 0 {
 		o.Longest = 24 * time.Hour
 	}
-	b := &Book{o: o, successes: lru.New[string, int64](maxSuccesses, nil), failing: map[string]*entry{}}
+	b := &Book{o: o, successes: map[string]int64{}, failing: map[string]*entry{}}
 	for after := ""; ; {
 		list, err := o.DB.Destinations(ctx, after, page)
 		if err != nil {
@@ -78,7 +77,7 @@ func Open(ctx context.Context, o Options) (*Book, error) {
 		}
 		for _, d := range list {
 			if d.LastSuccess > 0 {
-				b.successes.Put(d.Server, d.LastSuccess)
+				b.successes[d.Server] = d.LastSuccess
 			}
 			if d.Failures > 0 {
 				b.failing[d.Server] = &entry{failures: d.Failures, from: time.UnixMilli(d.FailingFrom), retryAt: time.UnixMilli(d.RetryAt)}
@@ -139,15 +138,29 @@ func (b *Book) Wait(server string) time.Duration {
 // State returns how a server does.
 func (b *Book) State(server string) State {
 	var s State
-	if at, ok := b.successes.Get(server); ok {
-		s.LastSuccess = time.UnixMilli(at)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if at, ok := b.successes[server]; ok {
+		s.LastSuccess = time.UnixMilli(at)
+	}
 	if e := b.failing[server]; e != nil {
 		s.Failures, s.FailingFrom, s.RetryAt = e.failures, e.from, e.retryAt
 	}
 	return s
+}
+
+// Known lists the servers of which something is known, in no order.
+func (b *Book) Known() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	out := make([]string, 0, len(b.failing)+len(b.successes))
+	for server := range b.failing {
+		out = append(out, server)
+	}
+	for server := range b.successes {
+		out = append(out, server)
+	}
+	return out
 }
 
 // Failing counts the servers that fail.
@@ -159,8 +172,14 @@ func (b *Book) Failing() int {
 
 // Succeeded notes that a server answered.
 func (b *Book) Succeeded(server string) {
-	b.successes.Put(server, b.o.Now().UnixMilli())
 	b.mu.Lock()
+	if _, known := b.successes[server]; !known && len(b.successes) >= maxSuccesses {
+		for other := range b.successes { // any: what is lost is a time that is shown
+			delete(b.successes, other)
+			break
+		}
+	}
+	b.successes[server] = b.o.Now().UnixMilli()
 	e := b.failing[server]
 	delete(b.failing, server)
 	b.mu.Unlock()

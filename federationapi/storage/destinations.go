@@ -36,6 +36,7 @@ const (
 	insertEvent  = `INSERT INTO destination_event (server, pos) VALUES ($1, $2) ON CONFLICT (server, pos) DO NOTHING`
 	selectEvents = `SELECT pos FROM destination_event WHERE server = $1 ORDER BY pos LIMIT $2`
 	deleteEvent  = `DELETE FROM destination_event WHERE server = $1 AND pos = $2`
+	deleteEvents = `DELETE FROM destination_event WHERE server = $1`
 	upsertCursor = `INSERT INTO outbound (one, pos) VALUES (1, $1) ON CONFLICT (one) DO UPDATE SET pos = excluded.pos`
 	selectCursor = `SELECT pos FROM outbound WHERE one = 1`
 )
@@ -81,7 +82,7 @@ func (d *DB) ForgetFailures(ctx context.Context, before int64) error {
 type Progress struct {
 	// Cursor, if > 0: up to there all events are sent, or their servers are behind.
 	Cursor int64
-	// Behind are new values of Destination.Behind.
+	// Behind are new values of Destination.Behind; for who is Current, nothing is remembered any more.
 	Behind map[string]int64
 	// Extra are events to remember for servers that are behind, Sent those to forget.
 	Extra, Sent []ServerEvent
@@ -100,8 +101,11 @@ func (d *DB) WriteProgress(ctx context.Context, p Progress) error {
 			if err := tx.Exec(upsertBehind, server, pos); err != nil {
 				return err
 			}
-			if pos == Current {
-				if err := tx.Exec(deleteIdle, server); err != nil {
+			if pos != Current {
+				continue
+			}
+			for _, sql := range []string{deleteIdle, deleteEvents} {
+				if err := tx.Exec(sql, server); err != nil {
 					return err
 				}
 			}
