@@ -38,27 +38,42 @@ type batch struct {
 	rows    storage.Append
 	fresh   map[int64]bool // names that rows already brings
 	// redacted are new forms of events, with the redaction that made them.
-	redacted []redaction
+	redacted   []redaction
+	mergedKeys []mergedKey
+	release    func() // called after the commit; nil: nothing to do
 }
 
+// item is an event of a batch.
 type item struct {
 	*stored
-	row      storage.Event
-	key      state.Key
-	auth     []*stored
-	member   *storage.Member
-	server   int64 // the number of the member's server
-	relation *storage.Relation
-	replaced *stored
-	device   string
-	txn      string
-	federate bool // goes to the other servers in the room
+	at         int64 // position in the log
+	row        storage.Event
+	key        state.Key // of an event that changes the state
+	authEvents []*stored
+	prevNids   []int64 // prev events; nil: the item before, for the first one the forward extremities
+	plan       *plan   // nil: the event follows all forward extremities
+	members    []memberChange
+	relation   *storage.Relation
+	replaced   *stored // the state event whose place the event takes
+	device     string
+	txn        string
+	federate   bool    // goes to the other servers in the room
+	promoted   bool    // was stored as an outlier: it has its number
+	redaction  *stored // came before the event itself
+}
+
+// self is the event's number where it is not known yet: see selfNid.
+func (it *item) self() int64 {
+	if it.promoted {
+		return it.nid
+	}
+	return selfNid
 }
 
 type redaction struct {
 	target *stored
 	form   *pdu.Event
-	by     *item
+	by     *stored
 }
 
 func (lr *lockedRoom) begin() *batch {
@@ -153,6 +168,9 @@ func (b *batch) accept(ctx context.Context, it *item) error {
 	if err := b.place(ctx, it); err != nil {
 		return err
 	}
+	if err := b.follow(ctx, it); err != nil {
+		return err
+	}
 	b.items = append(b.items, it)
 	return nil
 }
@@ -177,7 +195,7 @@ func (b *batch) build(ctx context.Context, d draft) (*item, error) {
 		if e == nil {
 			continue
 		}
-		it.auth = append(it.auth, e)
+		it.authEvents = append(it.authEvents, e)
 		it.gen = max(it.gen, e.gen+1)
 		t.AuthEvents = append(t.AuthEvents, refOf(e.ev))
 	}
@@ -205,8 +223,8 @@ func refOf(ev *pdu.Event) pdu.Ref {
 	return pdu.Ref{EventID: ev.EventID}
 }
 
-// maxPrev is how many forward extremities an event of ours names.
-const maxPrev = 10
+// maxPrev is how many prev events an event may name, and an event of ours does name.
+const maxPrev = 20
 
 // extremities are the events that the next one follows.
 func (b *batch) extremities() []extremity {
@@ -216,7 +234,7 @@ func (b *batch) extremities() []extremity {
 	if b.base == nil {
 		return nil
 	}
-	return b.base.extremities[:min(len(b.base.extremities), maxPrev)]
+	return b.base.extremities
 }
 
 // place works out the rows of an event, all but its number.
@@ -240,25 +258,22 @@ func (b *batch) place(ctx context.Context, it *item) (err error) {
 	}
 	it.row.IsState = true
 	it.key = state.Key{Type: it.row.Type, StateKey: it.row.StateKey}
-	if it.replaced, err = b.stateEvent(ctx, ev.Type, *ev.StateKey); err != nil {
-		return err
-	}
-	if ev.Type == "m.room.member" {
-		membership, _ := pdu.GetString(ev.Content, "membership")
-		it.member = &storage.Member{
-			User: it.row.StateKey, Room: b.room.nid, Sender: it.row.Sender,
-			Membership: storage.MembershipNumber(membership),
-		}
-		if it.server, err = b.name(ctx, pdu.Domain(*ev.StateKey)); err != nil {
-			return err
-		}
-	}
-	b.overlay[it.key] = it.stored
 	return nil
 }
 
+// follow lets a placed event follow all forward extremities.
+func (b *batch) follow(ctx context.Context, it *item) (err error) {
+	if !it.row.IsState {
+		return nil
+	}
+	if it.replaced, err = b.current(ctx, it.key); err != nil {
+		return err
+	}
+	return b.changeState(ctx, it, state.Entry{Key: it.key, Event: it.self()})
+}
+
 // redact replaces target by its redacted form when the batch is committed.
-func (b *batch) redact(target *stored, by *item) error {
+func (b *batch) redact(target, by *stored) error {
 	form, err := target.ev.Redact()
 	if err != nil {
 		return fmt.Errorf("redact %s: %w", target.ev.EventID, err)
@@ -273,6 +288,7 @@ func (b *batch) redact(target *stored, by *item) error {
 func (b *batch) stage() (wait func(context.Context) error, err error) {
 	done := make(chan error, 1)
 	b.s.rooms.retain(b.room.room)
+	b.rows.Room = b.room.nid
 	var c *commit
 	_, err = b.s.store.DB.Stage(b.room.generation, len(b.items), func(first int64) store.Op {
 		c = b.number(first)
@@ -285,6 +301,9 @@ func (b *batch) stage() (wait func(context.Context) error, err error) {
 	}
 	if c.err == nil {
 		b.room.staged = c.head
+		for _, m := range b.mergedKeys {
+			b.room.remember(m.key, m.snap)
+		}
 	}
 	return waitFor(done), nil
 }

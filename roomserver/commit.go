@@ -19,9 +19,11 @@ type commit struct {
 	rows    *storage.Append
 	items   []*item
 	forms   []*stored // new forms of redacted events
+	snaps   []*state.Snapshot
 	entries []roomapi.Entry
 	txns    []settling
 	head    *head
+	release func()
 	err     error
 	done    chan error
 }
@@ -29,25 +31,34 @@ type commit struct {
 // number gives the batch's events their positions and works out everything that
 // depends on them. It runs under the store's queue lock: no I/O.
 func (b *batch) number(first int64) *commit {
-	c := &commit{s: b.s, room: b.room.room, rows: &b.rows, items: b.items, head: b.nextHead()}
+	c := &commit{s: b.s, room: b.room.room, rows: &b.rows, items: b.items, head: b.nextHead(), release: b.release}
 	for i, it := range b.items {
-		it.nid = first + int64(i)
-		it.ord = storage.LiveOrd(it.nid)
-		if err := c.place(b, it); err != nil {
+		it.at = first + int64(i)
+		if !it.promoted {
+			it.nid = it.at
+		}
+		it.ord = storage.LiveOrd(it.at)
+		if err := c.place(b, i, it); err != nil {
 			c.err = err
 			return c
 		}
 	}
-	c.setExtremities(b)
 	c.applyRedactions(b)
 	c.tell(b)
 	b.checkpoint(c)
 	if c.rows.Published != nil {
 		c.rows.Published.Joined = c.head.joined
 	}
+	c.stage()
+	return c
+}
+
+// stage makes what is on its way visible to the holder of the room's lock.
+func (c *commit) stage() {
 	c.room.mu.Lock()
-	for _, it := range b.items {
-		c.room.pending[it.nid] = it.stored
+	defer c.room.mu.Unlock()
+	for _, it := range c.items {
+		c.room.stage(it.stored)
 		if it.txn != "" {
 			key := txnKey(it.ev.Sender, it.device, it.txn)
 			p := &pendingTxn{eventID: it.ev.EventID, done: make(chan struct{})}
@@ -56,10 +67,11 @@ func (b *batch) number(first int64) *commit {
 		}
 	}
 	for _, form := range c.forms {
-		c.room.pending[form.nid] = form
+		c.room.stage(form)
 	}
-	c.room.mu.Unlock()
-	return c
+	for _, snap := range c.snaps {
+		c.room.snaps[snap.ID] = snap
+	}
 }
 
 // settling is a transaction id that waits for the commit.
@@ -70,28 +82,48 @@ type settling struct {
 
 func (b *batch) nextHead() *head {
 	if b.base == nil {
-		return &head{chain: newSnapChain(b.s.store), hosts: newHosts(b.s.serverName, nil)}
+		return &head{chain: newSnapChain(b.s, b.room.room), hosts: newHosts(b.s.serverName, nil)}
 	}
 	h := *b.base
 	return &h
 }
 
-// place finishes the rows of one event: its links, its state, its member row.
-func (c *commit) place(b *batch, it *item) error {
-	if it.key != (state.Key{}) {
-		if err := c.advanceState(it); err != nil {
-			return err
-		}
-	}
-	it.snap, it.cur = c.head.snap.ID, c.head.snap.ID
-	row := &it.row
+// place finishes the rows of one event: its links, its state, the rows of members.
+func (c *commit) place(b *batch, i int, it *item) error {
+	links := b.links(i)
+	it.stored.prev, it.stored.auth = links.Prev, links.Auth
 	others := c.head.hosts.count() // before the event, then also after it
-	row.Nid, row.Ord, row.Snap, row.Cur = it.nid, it.ord, it.snap, it.cur
-	if it.replaced != nil {
-		row.Replaces = it.replaced.nid
+	follow := c.follow
+	if it.plan != nil {
+		follow = c.branch
 	}
-	it.replaces = row.Replaces
-	row.Links = b.links(it).Pack()
+	if err := follow(it); err != nil {
+		return err
+	}
+	for j := range it.members {
+		c.countMember(&it.members[j])
+	}
+	if it.federate && max(others, c.head.hosts.count()) > 0 {
+		it.flags |= storage.FlagFederate
+	}
+	if it.replaced != nil {
+		it.replaces = it.replaced.nid
+	}
+	c.addRows(it, links)
+	c.head.pos = it.at
+	return nil
+}
+
+// addRows adds the rows of an event.
+func (c *commit) addRows(it *item, links storage.Links) {
+	row := &it.row
+	row.Nid, row.Ord, row.Snap, row.Cur, row.Flags, row.Replaces = it.nid, it.ord, it.snap, it.cur, it.flags, it.replaces
+	row.RedactedBy, row.Links = it.redactedBy, links.Pack()
+	if it.promoted {
+		c.rows.Promoted = append(c.rows.Promoted, *row)
+	} else {
+		c.rows.Events = append(c.rows.Events, *row)
+	}
 	if it.txn != "" {
 		c.rows.Txns = append(c.rows.Txns, storage.Txn{Sender: row.Sender, Device: it.device, Txn: it.txn, Nid: it.nid, At: c.s.now().UnixMilli()})
 	}
@@ -99,92 +131,116 @@ func (c *commit) place(b *batch, it *item) error {
 		it.relation.Nid, it.relation.Ord = it.nid, it.ord
 		c.rows.Relations = append(c.rows.Relations, *it.relation)
 	}
-	if it.member != nil {
-		it.member.Nid = it.nid
-		c.rows.Members = append(c.rows.Members, *it.member)
-		c.countMember(it)
-	}
-	if it.federate && max(others, c.head.hosts.count()) > 0 {
-		it.flags |= storage.FlagFederate
-	}
-	row.Flags = it.flags
-	c.rows.Events = append(c.rows.Events, *row)
-	c.head.pos = it.nid
-	return nil
 }
 
 // links are the edges of an event: within the batch each follows the one before.
-func (b *batch) links(it *item) storage.Links {
-	l := storage.Links{Auth: make([]int64, len(it.auth))}
-	for i, e := range it.auth {
-		l.Auth[i] = e.nid
+func (b *batch) links(i int) storage.Links {
+	it := b.items[i]
+	l := storage.Links{Auth: make([]int64, len(it.authEvents)), Prev: it.prevNids}
+	for j, e := range it.authEvents {
+		l.Auth[j] = e.nid
 	}
-	for i, other := range b.items {
-		if other == it && i > 0 {
-			l.Prev = []int64{b.items[i-1].nid}
-			return l
-		}
-	}
-	if b.base != nil {
-		for _, x := range b.base.extremities[:min(len(b.base.extremities), maxPrev)] {
+	switch {
+	case it.prevNids != nil:
+	case i > 0:
+		l.Prev = []int64{b.items[i-1].nid}
+	case b.base != nil:
+		for _, x := range b.base.extremities {
 			l.Prev = append(l.Prev, x.nid)
 		}
 	}
 	return l
 }
 
-// advanceState makes the snapshot that a state event leads to.
-func (c *commit) advanceState(it *item) error {
+// follow lets an event follow all forward extremities: a state event makes the next state.
+func (c *commit) follow(it *item) error {
 	h := c.head
-	change := []state.Entry{{Key: it.key, Event: it.nid}}
-	id := c.s.snapSeq.Add(1)
-	snap, err := h.chain.grow(h.snap, id, change)
-	if err != nil {
-		return err
+	if it.key != (state.Key{}) {
+		change := []state.Entry{{Key: it.key, Event: it.nid}}
+		snap, err := h.chain.grow(h.snap, c.s.snapSeq.Add(1), change)
+		if err != nil {
+			return err
+		}
+		if snap != h.snap {
+			c.keepSnap(snap)
+			h.view = h.view.With(change...)
+			h.snap, h.chain = snap, h.chain.with(snap)
+		}
 	}
-	c.rows.Snaps = append(c.rows.Snaps, snapRow(snap, c.room.nid))
-	h.view = h.view.With(change...)
-	h.snap, h.chain = snap, h.chain.with(snap)
+	it.snap, it.cur = h.snap.ID, h.snap.ID
+	h.extremities = []extremity{extremityOf(it.stored)}
 	return nil
 }
 
-func (c *commit) countMember(it *item) {
-	before := ""
-	if it.replaced != nil {
-		before, _ = pdu.GetString(it.replaced.ev.Content, "membership")
-	}
-	adjust := func(number int64, by int64) {
-		switch number {
-		case storage.MembershipJoin:
-			c.head.joined += by
-		case storage.MembershipInvite:
-			c.head.invited += by
-		}
-	}
-	adjust(storage.MembershipNumber(before), -1)
-	adjust(it.member.Membership, 1)
-	delta := int64(0)
-	if before == "join" {
-		delta--
-	}
-	if it.member.Membership == storage.MembershipJoin {
-		delta++
-	}
-	if delta != 0 {
-		server := pdu.Domain(*it.ev.StateKey)
-		c.head.hosts = c.head.hosts.with(server, delta)
-		c.rows.Hosts = append(c.rows.Hosts, storage.Host{Room: c.room.nid, Server: it.server, Joined: c.head.hosts.joined(server)})
-	}
+func (c *commit) keepSnap(snap *state.Snapshot) {
+	c.snaps = append(c.snaps, snap)
+	c.rows.Snaps = append(c.rows.Snaps, snapRow(snap, c.room.nid))
 }
 
-// setExtremities: the batch's last event follows all that it named as prev events.
-func (c *commit) setExtremities(b *batch) {
-	last := extremityOf(b.items[len(b.items)-1].stored)
-	var rest []extremity
-	if b.base != nil && len(b.base.extremities) > maxPrev {
-		rest = b.base.extremities[maxPrev:]
+// branch does what the event's plan says, now that it has a number.
+func (c *commit) branch(it *item) (err error) {
+	p, h := it.plan, c.head
+	for _, snap := range p.merges {
+		c.keepSnap(snap)
 	}
-	c.head.extremities = append([]extremity{last}, rest...)
+	after := p.before
+	if p.after != 0 {
+		after, err = grow(p.work, p.before, p.after, []state.Entry{{Key: it.key, Event: it.nid}})
+		if err != nil {
+			return err
+		}
+		p.work.add(after)
+		c.keepSnap(after)
+	}
+	it.snap, it.cur = after.ID, h.snap.ID
+	if it.hidden() || p.aside {
+		return nil
+	}
+	current := after
+	if p.base != nil {
+		current = p.base
+	}
+	if len(p.changes) > 0 {
+		if current, err = grow(p.work, current, p.current, numbered(p.changes, it.nid)); err != nil {
+			return err
+		}
+		p.work.add(current)
+		c.keepSnap(current)
+	}
+	if current.ID != h.snap.ID {
+		h.view = h.view.With(numbered(p.delta, it.nid)...)
+		h.snap, h.chain = current, p.work.with(current)
+	}
+	it.cur = current.ID
+	h.extremities = append([]extremity{extremityOf(it.stored)}, p.keep...)
+	return nil
+}
+
+// numbered puts an event's number in the place of selfNid.
+func numbered(changes []state.Entry, nid int64) []state.Entry {
+	out := make([]state.Entry, len(changes))
+	for i, e := range changes {
+		if out[i] = e; e.Event == selfNid {
+			out[i].Event = nid
+		}
+	}
+	return out
+}
+
+// countMember follows a change of a membership: the row of the member and of their server,
+// the room's numbers.
+func (c *commit) countMember(m *memberChange) {
+	row := m.row
+	if m.by != nil {
+		row.Nid = m.by.nid
+	}
+	c.rows.Members = append(c.rows.Members, row)
+	c.head.joined += m.joined
+	c.head.invited += m.asked
+	if m.change != 0 {
+		c.head.hosts = c.head.hosts.with(m.server, m.change)
+		c.rows.Hosts = append(c.rows.Hosts, storage.Host{Room: c.room.nid, Server: m.serverNid, Joined: c.head.hosts.joined(m.server)})
+	}
 }
 
 func (c *commit) applyRedactions(b *batch) {
@@ -202,21 +258,37 @@ func (c *commit) applyRedactions(b *batch) {
 		}
 		c.rows.Redactions = append(c.rows.Redactions, storage.Redaction{Nid: form.nid, By: r.by.nid, JSON: r.form.JSON})
 	}
+	for i := range c.rows.Waiting {
+		c.rows.Waiting[i].Nid = c.items[len(c.items)-1].nid
+	}
 }
 
-// tell makes the log entries.
+// tell makes the log entries. A hidden event leaves an empty one.
 func (c *commit) tell(b *batch) {
 	c.entries = make([]roomapi.Entry, len(b.items))
 	for i, it := range b.items {
-		var replaced *pdu.Event
+		var replaced, redaction *pdu.Event
 		if it.replaced != nil {
 			replaced = it.replaced.ev
 		}
-		it.client = clientEvent(it.stored, replaced, nil)
-		c.entries[i] = roomapi.Entry{Kind: roomapi.KindEvent, RoomID: c.room.id, Event: it.client, Federate: it.flags&storage.FlagFederate != 0}
+		if it.redaction != nil {
+			redaction = it.redaction.ev
+		}
+		it.client = clientEvent(it.stored, replaced, redaction)
+		if it.hidden() {
+			continue
+		}
+		e := &c.entries[i]
+		*e = roomapi.Entry{Kind: roomapi.KindEvent, RoomID: c.room.id, Event: it.client, Federate: it.flags&storage.FlagFederate != 0}
+		if p := it.plan; p != nil {
+			e.Gone, e.Reset = p.gone, p.reset
+			for _, told := range p.told {
+				e.State = append(e.State, told.client)
+			}
+		}
 		for j, r := range b.redacted {
-			if r.by == it {
-				c.entries[i].Redacted = c.forms[j].client
+			if r.by == it.stored {
+				e.Redacted = c.forms[j].client
 			}
 		}
 	}
@@ -256,6 +328,9 @@ func (c *commit) run(tx *store.Tx) error {
 // becomes visible, is told, and is answered.
 func (c *commit) finish(err error) {
 	defer c.s.rooms.release(c.room)
+	if c.release != nil {
+		defer c.release()
+	}
 	if err != nil {
 		c.settleTxns(err)
 		c.done <- err
@@ -269,22 +344,24 @@ func (c *commit) finish(err error) {
 		c.s.cache.Put(form.nid, form)
 		c.s.forgetMentions(form)
 	}
+	for _, snap := range c.snaps {
+		c.s.snaps.Put(snap.ID, snap)
+	}
 	c.room.committed.Store(c.head)
 	c.room.mu.Lock()
 	for _, it := range c.items {
-		if c.room.pending[it.nid] == it.stored { // not a redacted form that is still on its way
-			delete(c.room.pending, it.nid)
-		}
+		c.room.settle(it.stored)
 	}
 	for _, form := range c.forms {
-		if c.room.pending[form.nid] == form {
-			delete(c.room.pending, form.nid)
-		}
+		c.room.settle(form)
+	}
+	for _, snap := range c.snaps {
+		delete(c.room.snaps, snap.ID)
 	}
 	c.room.mu.Unlock()
 	c.settleTxns(nil)
 	for i := range c.entries {
-		c.s.entries.Publish(c.items[i].nid, &c.entries[i])
+		c.s.entries.Publish(c.items[i].at, &c.entries[i])
 	}
 	c.done <- nil
 }

@@ -245,8 +245,9 @@ func (c *creation) checkInitialState() error {
 func (s *Server) newRoom(v *pdu.RoomVersion) *lockedRoom {
 	r := &room{
 		version: v, nid: s.roomSeq.Add(1), lock: make(chan struct{}, 1),
-		pending: make(map[int64]*stored), txns: make(map[string]*pendingTxn), generation: s.store.DB.Generation(),
+		txns: make(map[string]*pendingTxn), generation: s.store.DB.Generation(),
 	}
+	r.reset()
 	r.lock <- struct{}{}
 	if !v.DomainlessRoomIDs {
 		for r.id = s.randomRoomID(); !s.rooms.adopt(r); r.id = s.randomRoomID() {

@@ -64,7 +64,7 @@ func (b *batch) addRedaction(ctx context.Context, d draft) (*item, error) {
 	if !allowed || target.ev.Sender != d.sender && levels.User(d.sender) < levels.Redact {
 		return nil, merr.Forbidden("You may not redact this event")
 	}
-	return it, b.redact(target, it)
+	return it, b.redact(target, it.stored)
 }
 
 func (b *batch) redactable(ctx context.Context, eventID string) (*stored, error) {

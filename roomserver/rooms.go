@@ -36,12 +36,16 @@ type room struct {
 	sinceCheckpoint int
 	// published says that the room is in the directory; guarded by lock.
 	published bool
+	// merged remembers results of state resolution by the set of snapshots; guarded by lock.
+	merged map[string]int64
 
 	committed atomic.Pointer[head]
 
 	mu      sync.Mutex
-	pending map[int64]*stored      // staged events and redacted forms that are not on disk yet
-	txns    map[string]*pendingTxn // transaction ids of staged events, by txnKey
+	pending map[int64]*stored         // staged events and redacted forms that are not on disk yet
+	ids     map[string]*stored        // the same by event id
+	snaps   map[int64]*state.Snapshot // staged snapshots that are not on disk yet
+	txns    map[string]*pendingTxn    // transaction ids of staged events, by txnKey
 
 	users int           // guarded by rooms.mu; a room in use is not evicted
 	idle  *list.Element // its place in rooms.idle; nil while in use
@@ -63,6 +67,7 @@ type head struct {
 // extremity is a forward extremity.
 type extremity struct {
 	nid, depth, gen int64
+	snap            int64 // state after it
 	id              string
 	hash            []byte // reference hash; only for event format 1
 }
@@ -79,12 +84,32 @@ func (r *room) event(nid int64) (*stored, bool) {
 func (r *room) pendingByID(eventID string) *stored {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.pending {
-		if e.ev.EventID == eventID {
-			return e
-		}
+	return r.ids[eventID]
+}
+
+// stage keeps an event in memory until it is on disk. mu is held.
+func (r *room) stage(e *stored) {
+	r.pending[e.nid], r.ids[e.ev.EventID] = e, e
+}
+
+// settle forgets what stage has kept, but not a redacted form that is still on its way. mu is held.
+func (r *room) settle(e *stored) {
+	if r.pending[e.nid] == e {
+		delete(r.pending, e.nid)
+		delete(r.ids, e.ev.EventID)
 	}
-	return nil
+}
+
+// reset forgets everything that is staged. mu is held.
+func (r *room) reset() {
+	r.pending, r.ids, r.snaps = make(map[int64]*stored), make(map[string]*stored), make(map[int64]*state.Snapshot)
+}
+
+// stagedSnap returns a snapshot that is staged but not on disk yet; nil if there is none.
+func (r *room) stagedSnap(id int64) *state.Snapshot {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.snaps[id]
 }
 
 func (r *room) pendingTxn(key string) *pendingTxn {
@@ -115,7 +140,8 @@ func (rs *rooms) acquire(id string) *room {
 	defer rs.mu.Unlock()
 	r := rs.byID[id]
 	if r == nil {
-		r = &room{id: id, lock: make(chan struct{}, 1), pending: make(map[int64]*stored), txns: make(map[string]*pendingTxn)}
+		r = &room{id: id, lock: make(chan struct{}, 1), txns: make(map[string]*pendingTxn)}
+		r.reset()
 		rs.byID[id] = r
 	}
 	rs.use(r)
@@ -261,9 +287,9 @@ func (s *Server) load(ctx context.Context, r *room, gen uint64) error {
 		return fmt.Errorf("load room %s: %w", r.id, err)
 	}
 	r.mu.Lock()
-	r.pending = make(map[int64]*stored) // nothing is staged in this generation
+	r.reset() // nothing is staged in this generation
 	r.mu.Unlock()
-	r.staged, r.generation, r.sinceCheckpoint = h, gen, replayed
+	r.staged, r.generation, r.sinceCheckpoint, r.merged = h, gen, replayed, nil
 	r.committed.Store(h)
 	return nil
 }
@@ -282,8 +308,8 @@ func (s *Server) loadHead(ctx context.Context, r *room, row *storage.Room) (h *h
 		return nil, 0, err
 	}
 	for _, e := range events {
-		h.pos = e.Nid
-		if e.Flags&storage.HiddenFlags != 0 {
+		h.pos = e.Ord >> storage.OrdShift
+		if e.Flags&(storage.HiddenFlags|storage.FlagAside) != 0 {
 			continue
 		}
 		for _, prev := range e.Links.Prev {
@@ -295,7 +321,7 @@ func (s *Server) loadHead(ctx context.Context, r *room, row *storage.Room) (h *h
 	if err := s.loadExtremities(ctx, r, h, extremities); err != nil {
 		return nil, 0, err
 	}
-	if err := s.loadState(ctx, h, snap); err != nil {
+	if err := s.loadState(ctx, r, h, snap); err != nil {
 		return nil, 0, err
 	}
 	if h.joined, h.invited, err = s.store.MemberCounts(ctx, r.nid); err != nil {
@@ -329,7 +355,7 @@ func (s *Server) loadExtremities(ctx context.Context, r *room, h *head, nids map
 }
 
 func extremityOf(e *stored) extremity {
-	x := extremity{nid: e.nid, depth: e.depth, gen: e.gen, id: e.ev.EventID}
+	x := extremity{nid: e.nid, depth: e.depth, gen: e.gen, snap: e.snap, id: e.ev.EventID}
 	if e.ev.Version.EventFormat == 1 {
 		x.hash = e.ev.ReferenceHash()
 	}

@@ -31,6 +31,7 @@ import (
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
 	"hearth/roomserver/search"
+	"hearth/roomserver/state"
 	"hearth/roomserver/storage"
 )
 
@@ -65,6 +66,7 @@ type Server struct {
 	typing  *typing
 	claims  *claims
 	acls    *acls
+	snaps   *lru.Cache[int64, *state.Snapshot]
 
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
@@ -94,6 +96,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		aliases:  newReservations(),
 		claims:   newClaims(),
 		acls:     newACLs(),
+		snaps:    lru.New(snapCacheBytes, snapSize),
 		profiles: make(chan roomapi.UpdateProfileRequest, maxProfileUpdates),
 	}
 	s.search, err = search.New(ctx, search.Deps{

@@ -24,8 +24,17 @@ type stored struct {
 	origin string
 	// replaces and redactedBy are event numbers; 0: none.
 	replaces, redactedBy int64
+	prev, auth           []int64 // by number
 	ev                   *pdu.Event
 	client               *roomapi.Event
+}
+
+// pos is the event's position in the log; 0 for an event that is not live.
+func (s *stored) pos() int64 {
+	if s.nid > 0 || s.flags&storage.FlagPromoted != 0 {
+		return s.ord >> storage.OrdShift
+	}
+	return 0
 }
 
 func (s *stored) hidden() bool { return s.flags&storage.HiddenFlags != 0 }
@@ -108,9 +117,14 @@ func (s *Server) finish(ctx context.Context, v *pdu.RoomVersion, rows []*storage
 		if err != nil {
 			return nil, fmt.Errorf("load event %d: %w", row.Nid, err)
 		}
+		links, err := storage.UnpackLinks(row.Links)
+		if err != nil {
+			return nil, fmt.Errorf("load event %d: %w", row.Nid, err)
+		}
 		e := &stored{
 			nid: row.Nid, ord: row.Ord, depth: row.Depth, gen: row.Gen, flags: row.Flags, snap: row.Snap, cur: row.Cur,
 			origin: row.Origin, replaces: row.Replaces, redactedBy: row.RedactedBy, ev: ev,
+			prev: links.Prev, auth: links.Auth,
 		}
 		e.client = clientEvent(e, relatives[row.Replaces], relatives[row.RedactedBy])
 		s.cache.Put(e.nid, e)
@@ -154,9 +168,7 @@ func clientEvent(e *stored, replaced, redaction *pdu.Event) *roomapi.Event {
 		EventID: ev.EventID, Type: ev.Type, Sender: ev.Sender, StateKey: ev.StateKey,
 		OriginServerTS: ev.OriginServerTS, Ord: e.ord, JSON: clientJSON(ev),
 	}
-	if e.nid > 0 {
-		c.Pos = e.nid
-	}
+	c.Pos = e.pos()
 	if ev.Type == memberType {
 		c.Membership, _ = pdu.GetString(ev.Content, "membership")
 	}

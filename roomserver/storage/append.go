@@ -93,6 +93,7 @@ type Alias struct {
 
 // Append is everything that one step writes about a room.
 type Append struct {
+	Room       int64
 	Names      []Name
 	NewRoom    *Room
 	Events     []Event
@@ -100,12 +101,16 @@ type Append struct {
 	Members    []Member
 	Hosts      []Host
 	Txns       []Txn
+	Promoted   []Event // outliers that become live
 	Redactions []Redaction
-	Relations  []Relation
-	Broken     []Relation // relations of children that are redacted
-	Aliases    []Alias
-	Checkpoint *Room
-	Published  *Published
+	// Waiting are redactions of events that we do not have, Arrived those whose event came.
+	Waiting, Arrived []WaitingRedaction
+	Processed        []string // ids of events that leave the inbox
+	Relations        []Relation
+	Broken           []Relation // relations of children that are redacted
+	Aliases          []Alias
+	Checkpoint       *Room
+	Published        *Published
 	// MoveAliasesFrom, if not 0, is a room whose aliases come to point to NewRoom.
 	MoveAliasesFrom int64
 }
@@ -140,6 +145,11 @@ func (a *Append) Write(tx *store.Tx) error {
 	}
 	for i := range a.Events {
 		if err := a.Events[i].write(tx); err != nil {
+			return err
+		}
+	}
+	for i := range a.Promoted {
+		if err := a.Promoted[i].promote(tx); err != nil {
 			return err
 		}
 	}
@@ -181,6 +191,16 @@ func (a *Append) writeRest(tx *store.Tx) error {
 			return err
 		}
 	}
+	for i := range a.Waiting {
+		if err := a.Waiting[i].write(tx); err != nil {
+			return err
+		}
+	}
+	for i := range a.Arrived {
+		if err := a.Arrived[i].done(tx); err != nil {
+			return err
+		}
+	}
 	for i := range a.Broken {
 		if err := a.Broken[i].undo(tx); err != nil {
 			return err
@@ -198,6 +218,11 @@ func (a *Append) writeRest(tx *store.Tx) error {
 	}
 	if a.Published != nil {
 		if err := a.Published.Write(tx); err != nil {
+			return err
+		}
+	}
+	for _, id := range a.Processed {
+		if err := DeleteInbox(tx, a.Room, id); err != nil {
 			return err
 		}
 	}
@@ -221,3 +246,16 @@ func (e *Event) write(tx *store.Tx) error {
 	}
 	return tx.Exec(insertBody, e.Nid, e.JSON)
 }
+
+// promote gives an outlier its place in the timeline, and its log position.
+func (e *Event) promote(tx *store.Tx) error {
+	err := tx.Exec(`UPDATE event SET ord = $2, flags = $3, gen = $4, snap = $5, cur = $6, replaces = $7, links = $8 WHERE nid = $1`,
+		e.Nid, e.Ord, e.Flags, e.Gen, e.Snap, e.Cur, e.Replaces, e.Links)
+	if err != nil {
+		return err
+	}
+	return tx.Exec(`INSERT INTO log (pos, kind, room, user_nid) VALUES ($1, $2, $3, $4)`, e.Ord>>OrdShift, logPromoted, e.Room, e.Nid)
+}
+
+// logPromoted is the kind of log rows whose user_nid is the number of a promoted event.
+const logPromoted = 1

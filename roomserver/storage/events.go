@@ -98,16 +98,16 @@ func (s *Store) Forwards(ctx context.Context, room, low, high int64, limit int) 
 
 // Replay is the skeleton of an event as needed to bring a checkpoint up to date.
 type Replay struct {
-	Nid, Depth, Gen, Flags, Cur int64
-	Key                         []byte
-	Links                       Links
+	Nid, Ord, Depth, Gen, Flags, Cur int64
+	Key                              []byte
+	Links                            Links
 }
 
 // ReplayAfter reads the live events of a room after a log position, oldest first.
 func (s *Store) ReplayAfter(ctx context.Context, room, pos int64) (events []Replay, err error) {
 	err = s.read(ctx, "replay room", func(r *store.Reader) error {
-		rows, err := r.Query(`SELECT nid, depth, gen, flags, cur, id, links FROM event WHERE room = $1 AND ord > $2 AND nid > 0 ORDER BY ord`,
-			room, OrdAfter(pos))
+		rows, err := r.Query(`SELECT nid, ord, depth, gen, flags, cur, id, links FROM event
+WHERE room = $1 AND ord > $2 AND (nid > 0 OR flags & $3 <> 0) ORDER BY ord`, room, OrdAfter(pos), int64(FlagPromoted))
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func (s *Store) ReplayAfter(ctx context.Context, room, pos int64) (events []Repl
 		for rows.Next() {
 			var e Replay
 			var links []byte
-			if err := rows.Scan(&e.Nid, &e.Depth, &e.Gen, &e.Flags, &e.Cur, &e.Key, &links); err != nil {
+			if err := rows.Scan(&e.Nid, &e.Ord, &e.Depth, &e.Gen, &e.Flags, &e.Cur, &e.Key, &links); err != nil {
 				return err
 			}
 			if e.Links, err = UnpackLinks(links); err != nil {
@@ -176,4 +176,41 @@ func (s *Store) TxnEvent(ctx context.Context, sender int64, device, txn string) 
 // time in milliseconds.
 func ExpireTxns(tx *store.Tx, before int64) error {
 	return tx.Exec(`DELETE FROM txn WHERE (sender, device, txn) IN (SELECT sender, device, txn FROM txn WHERE at < $1 ORDER BY at LIMIT 2000)`, before)
+}
+
+// Skeleton is what state resolution needs of an event.
+type Skeleton struct {
+	Nid, Gen, Flags, Type, StateKey int64
+	IsState                         bool
+	Auth                            []int64
+}
+
+// Skeletons reads skeletons by number, in no particular order; unknown ones are left out.
+func (s *Store) Skeletons(ctx context.Context, nids []int64) (list []Skeleton, err error) {
+	list = make([]Skeleton, 0, len(nids))
+	err = s.read(ctx, "read event graph", func(r *store.Reader) error {
+		return inChunks(nids, func(in string, args []any) error {
+			rows, err := r.Query(`SELECT nid, gen, flags, type, skey, links FROM event WHERE nid IN (`+in+`)`, args...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var e Skeleton
+				var skey sql.NullInt64
+				var packed []byte
+				if err := rows.Scan(&e.Nid, &e.Gen, &e.Flags, &e.Type, &skey, &packed); err != nil {
+					return err
+				}
+				links, err := UnpackLinks(packed)
+				if err != nil {
+					return err
+				}
+				e.IsState, e.StateKey, e.Auth = skey.Valid, skey.Int64, links.Auth
+				list = append(list, e)
+			}
+			return rows.Err()
+		})
+	})
+	return list, err
 }

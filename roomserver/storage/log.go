@@ -10,7 +10,7 @@ import (
 // A position that appears in none of the lists has nothing to tell any more (its
 // receipt was replaced by a later one).
 type LogPage struct {
-	Events   []*Event
+	Events   []*Event // live ones, those that were outliers first among them, in no order
 	Receipts []Receipt
 	Rest     []LogRow
 	Last     int64
@@ -38,14 +38,26 @@ func (s *Store) Log(ctx context.Context, after, upTo int64, limit int) (p LogPag
 			return err
 		}
 		defer rows.Close()
+		var promoted []int64
 		for rows.Next() {
 			var row LogRow
 			if err := rows.Scan(&row.Pos, &row.Kind, &row.Room, &row.User); err != nil {
 				return err
 			}
+			if row.Kind == logPromoted {
+				promoted = append(promoted, row.User)
+				continue
+			}
 			p.Rest = append(p.Rest, row)
 		}
-		return rows.Err()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return inChunks(promoted, func(list string, args []any) error {
+			part, err := scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+`WHERE e.nid IN (`+list+`)`, args...))
+			p.Events = append(p.Events, part...)
+			return err
+		})
 	})
 	return p, err
 }

@@ -52,6 +52,11 @@ const (
 	FlagSoftFailed             // failed against the current state; not shown
 	FlagOutlier                // its state is unknown; nid < 0, ord is OutlierOrd
 	FlagFederate               // goes to other servers
+	FlagReset                  // the room's state was given by another server just before it
+	FlagAside                  // is no forward extremity, because there were too many
+	FlagPromoted               // was an outlier and then became live: nid < 0, and the log table has its position
+	FlagForked                 // it changed the room's state by more than itself
+	FlagGap                    // we do not have all events before it
 )
 
 // HiddenFlags are those whose events no client sees.
