@@ -93,6 +93,9 @@ type Federation struct {
 	CAFile        string   `yaml:"ca_file"`
 	NotaryServers []string `yaml:"notary_servers"`
 	BannedKeys    []string `yaml:"banned_keys"` // ids such as ed25519:a_1
+	// DenyServers and AllowServers are patterns of server names, with * and ?.
+	DenyServers  []string `yaml:"deny_servers"`
+	AllowServers []string `yaml:"allow_servers"` // empty: all
 }
 
 // Outbound bounds which addresses Hearth connects to on behalf of others.
@@ -146,7 +149,7 @@ func Defaults() *Config {
 		},
 		NATS:           NATS{URLs: []string{}},
 		Bus:            Bus{Local: true},
-		Federation:     Federation{Enabled: true, NotaryServers: []string{}, BannedKeys: []string{}},
+		Federation:     Federation{Enabled: true, NotaryServers: []string{}, BannedKeys: []string{}, DenyServers: []string{}, AllowServers: []string{}},
 		Outbound:       Outbound{AllowNetworks: []netip.Prefix{}},
 		TrustedProxies: []netip.Prefix{},
 		Registration: Registration{

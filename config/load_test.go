@@ -34,7 +34,7 @@ listeners:
 database: {url: "postgres://u:p@h/db"}
 nats: {urls: [nats://a:4222, "tls://b:4222"]}
 bus: {local: false}
-federation: {enabled: false, ca_file: ca.pem, notary_servers: [matrix.org], banned_keys: ["ed25519:a_1"]}
+federation: {enabled: false, ca_file: ca.pem, notary_servers: [matrix.org], banned_keys: ["ed25519:a_1"], deny_servers: ["*.bad.example"], allow_servers: ["?.example", "[::1]:8448"]}
 outbound: {allow_networks: [10.0.0.0/8, 127.0.0.1], deny_networks: []}
 trusted_proxies: ["::1"]
 registration: {mode: open, shared_secret: "s3", min_password_length: 12, require_email: true, guests: true, terms_url: "https://t", privacy_url: "https://p", terms_version: "2", recaptcha_public_key: a, recaptcha_private_key: b, recaptcha_verify_url: "https://v"}
@@ -61,7 +61,7 @@ logging: {level: debug, format: json}
 		},
 		Database:   Database{URL: "postgres://u:p@h/db"},
 		NATS:       NATS{URLs: []string{"nats://a:4222", "tls://b:4222"}},
-		Federation: Federation{CAFile: "ca.pem", NotaryServers: []string{"matrix.org"}, BannedKeys: []string{"ed25519:a_1"}},
+		Federation: Federation{CAFile: "ca.pem", NotaryServers: []string{"matrix.org"}, BannedKeys: []string{"ed25519:a_1"}, DenyServers: []string{"*.bad.example"}, AllowServers: []string{"?.example", "[::1]:8448"}},
 		Outbound: Outbound{
 			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")},
 			DenyNetworks:  &[]netip.Prefix{},
@@ -162,6 +162,7 @@ func TestBadFilesNameThePlace(t *testing.T) {
 		"key without cert":    {minimal + "listeners: {federation: {tls_key: a}}", "hearth.yaml:2: listeners.federation.tls_key: needs tls_cert as well"},
 		"other database":      {minimal + "database: {url: mysql://a}", "hearth.yaml:2: database.url: must be empty for SQLite or begin with postgres://"},
 		"bad NATS":            {minimal + "nats: {urls: [localhost]}", "hearth.yaml:2: nats.urls: each must be like nats://host:4222"},
+		"bad server pattern":  {minimal + "federation: {deny_servers: ['a b']}", `hearth.yaml:2: federation.deny_servers: "a b" is no server name and no pattern of server names, such as *.example.org`},
 		"bad key id":          {minimal + "federation: {banned_keys: [a_1]}", `hearth.yaml:2: federation.banned_keys: "a_1" is not the id of a key`},
 		"bad notary":          {minimal + "federation: {notary_servers: [a/b]}", `hearth.yaml:2: federation.notary_servers: "a/b" is not a server name`},
 		"bad network":         {minimal + "outbound: {allow_networks: [10.0.0.0/33]}", `hearth.yaml:2: outbound.allow_networks: "10.0.0.0/33" is not a network`},

@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,8 @@ func (l *loader) validate() {
 			l.invalid("federation.notary_servers", "%q is not a server name", s)
 		}
 	}
+	l.checkServerPatterns("federation.deny_servers", c.Federation.DenyServers)
+	l.checkServerPatterns("federation.allow_servers", c.Federation.AllowServers)
 	for _, id := range c.Federation.BannedKeys {
 		if version, ok := strings.CutPrefix(id, "ed25519:"); !ok || !keyVersion.MatchString(version) {
 			l.invalid("federation.banned_keys", "%q is not the id of a key, such as ed25519:a_1", id)
@@ -54,6 +57,17 @@ func (l *loader) validate() {
 	}
 	l.checkOneOf("logging.level", c.Logging.Level, "error", "warn", "info", "debug", "trace")
 	l.checkOneOf("logging.format", c.Logging.Format, "text", "json")
+}
+
+// serverPattern is what a pattern of server names may hold.
+var serverPattern = regexp.MustCompile(`^[A-Za-z0-9.:*?\[\]-]{1,255}$`)
+
+func (l *loader) checkServerPatterns(key string, patterns []string) {
+	for _, p := range patterns {
+		if !serverPattern.MatchString(p) {
+			l.invalid(key, "%q is no server name and no pattern of server names, such as *.example.org", p)
+		}
+	}
 }
 
 // maxPassword is the greatest password that the user store takes, in bytes.

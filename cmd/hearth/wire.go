@@ -15,6 +15,7 @@ import (
 	"hearth/clientapi/sso"
 	"hearth/config"
 	"hearth/federationapi"
+	"hearth/federationapi/peers"
 	"hearth/internal/safedial"
 	"hearth/roomserver"
 	"hearth/syncapi"
@@ -57,7 +58,8 @@ func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (compone
 	s, err := federationapi.New(ctx, federationapi.Deps{
 		Bus: a.bus, ServerName: c.ServerName, Key: a.key, Version: version(), DataDir: a.dataDir, DatabaseURL: c.Database.URL,
 		Dialer: dialer, CAFile: c.Federation.CAFile, NotaryServers: c.Federation.NotaryServers, BannedKeys: c.Federation.BannedKeys,
-		Log: log, Metrics: a.metrics, Now: a.opts.now,
+		Servers: peers.List{Deny: c.Federation.DenyServers, Allow: c.Federation.AllowServers},
+		Log:     log, Metrics: a.metrics, Now: a.opts.now,
 	})
 	if err != nil {
 		return nil, err
