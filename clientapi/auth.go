@@ -36,9 +36,12 @@ func (s *Server) guest(r *matrixhttp.Request) error {
 	if err != nil {
 		return err
 	}
-	r.Identity = matrixhttp.Identity{UserID: id.UserID, DeviceID: id.DeviceID, Admin: id.Admin, Guest: id.Guest}
+	r.Identity = matrixhttp.Identity{
+		UserID: id.UserID, DeviceID: id.DeviceID, Admin: id.Admin, Guest: id.Guest, Role: id.Role,
+		Suspended: id.Suspended, ShadowBanned: id.ShadowBanned,
+	}
 	s.seen.note(r.Identity, clientIP(r))
-	return nil
+	return s.restrict(r, id.Restrictions)
 }
 
 // user authenticates a request that guests may not make.

@@ -32,6 +32,9 @@ func (s *Server) moderate(r *matrixhttp.Request, call bus.Call[roomapi.Membershi
 	if err := userID(req.UserID); err != nil {
 		return nil, err
 	}
+	if s.shadowed(r) {
+		return nil, nil
+	}
 	_, err = call.Do(r.Context(), s.bus, &roomapi.MembershipRequest{
 		RoomID: id, Sender: r.Identity.UserID, Target: req.UserID, Reason: req.Reason,
 	})

@@ -77,6 +77,9 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 	if create.Profile, err = s.memberProfile(r.Context(), r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	if s.shadowed(r) {
+		req.Invite = nil
+	}
 	for _, invitee := range req.Invite {
 		profile, err := s.memberProfile(r.Context(), invitee)
 		if err != nil {

@@ -36,6 +36,9 @@ func (s *Server) invite(r *matrixhttp.Request) (any, error) {
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	if s.shadowed(r) {
+		return nil, nil
+	}
 	profile, err := s.memberProfile(r.Context(), req.UserID)
 	if err != nil {
 		return nil, err

@@ -26,6 +26,7 @@ type limits struct {
 	notice                                  *limit // receipts, typing and the like of one user
 	settings                                *limit // changes that one user makes of what is stored for it
 	read                                    *limit // requests of one user that read much
+	report                                  *limit // reports of one user
 }
 
 // newLimits returns the limits; free says which users have none.
@@ -49,6 +50,7 @@ func newLimits(on bool, now func() time.Time, free func(userID string) bool) *li
 		notice:       newLimit(now, 300, 50*time.Millisecond),
 		settings:     newLimit(now, 200, 100*time.Millisecond),
 		read:         newLimit(now, 500, 20*time.Millisecond),
+		report:       newLimit(now, reportBurst, reportEvery),
 	}
 	for _, ofUser := range []*limit{l.send, l.search, l.toDevice, l.keys, l.notice, l.settings, l.read} {
 		ofUser.free = free

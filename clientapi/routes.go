@@ -24,6 +24,7 @@ var (
 	optionalBody = matrixhttp.Body{Max: 64 << 10, MayBeEmpty: true}
 	contentBody  = matrixhttp.Body{Max: 128 << 10}
 	largeBody    = matrixhttp.Body{Max: 384 << 10}
+	reportBody   = matrixhttp.Body{Max: 256 << 10}
 	slidingBody  = matrixhttp.Body{Max: viewapi.MaxSlidingBody}
 )
 
@@ -154,6 +155,15 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, v3 + "/pushrules/global/{kind}/{ruleId}/actions", user, noneBody, s.pushRuleActions},
 		{put, v3 + "/pushrules/global/{kind}/{ruleId}/actions", user, objectBody, s.setPushRuleActions},
 		{get, v3 + "/voip/turnServer", user, noneBody, s.turnServer},
+
+		{post, room + "/report", user, objectBody, s.reportRoom},
+		{post, room + "/report/{eventId}", user, reportBody, s.reportEvent},
+		{post, v3 + "/users/{userId}/report", user, objectBody, s.reportUser},
+		{get, v3 + "/admin/whois/{userId}", user, noneBody, s.whois},
+		{get, v1 + "/admin/suspend/{userId}", user, noneBody, s.suspension},
+		{put, v1 + "/admin/suspend/{userId}", user, objectBody, s.suspend},
+		{get, v1 + "/admin/lock/{userId}", user, noneBody, s.locking},
+		{put, v1 + "/admin/lock/{userId}", user, objectBody, s.lock},
 
 		{get, v3 + "/thirdparty/protocols", user, noneBody, s.thirdPartyProtocols},
 		{get, v3 + "/thirdparty/protocol/{protocol}", user, noneBody, s.thirdPartyProtocol},

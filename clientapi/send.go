@@ -1,6 +1,7 @@
 package clientapi
 
 import (
+	"hearth/clientapi/delayed"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
@@ -29,6 +30,13 @@ func (s *Server) send(r *matrixhttp.Request) (any, error) {
 	}
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
+	}
+	later, err := s.delay(r, delayed.Event{RoomID: room, Type: r.Param("eventType"), TxnID: txn, Content: content, Timestamp: ts})
+	if later != nil || err != nil {
+		return later, err
+	}
+	if s.shadowed(r) {
+		return eventID(madeUpEvent(r)), nil
 	}
 	s.sending.begin(r)
 	answer, err := roomapi.Send.Do(r.Context(), s.bus, &roomapi.SendRequest{
@@ -59,6 +67,13 @@ func (s *Server) setState(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	stateKey := r.Param("stateKey")
+	later, err := s.delay(r, delayed.Event{RoomID: room, Type: r.Param("eventType"), StateKey: &stateKey, Content: content, Timestamp: ts})
+	if later != nil || err != nil {
+		return later, err
+	}
+	if s.shadowed(r) {
+		return eventID(madeUpEvent(r)), nil
+	}
 	s.sending.begin(r)
 	answer, err := roomapi.Send.Do(r.Context(), s.bus, &roomapi.SendRequest{
 		RoomID: room, Sender: r.Identity.UserID, DeviceID: r.Identity.DeviceID,
@@ -86,6 +101,9 @@ func (s *Server) redact(r *matrixhttp.Request) (any, error) {
 	}
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
+	}
+	if s.shadowed(r) {
+		return eventID(madeUpEvent(r)), nil
 	}
 	s.sending.begin(r)
 	answer, err := roomapi.Redact.Do(r.Context(), s.bus, &roomapi.RedactRequest{

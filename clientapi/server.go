@@ -24,6 +24,7 @@ import (
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
+	"hearth/clientapi/moderation"
 	"hearth/clientapi/presence"
 	"hearth/clientapi/push"
 	"hearth/clientapi/sso"
@@ -92,6 +93,7 @@ type Server struct {
 	ghosts     *ghosts
 	media      *media.Server
 	push       *push.Server // nil: nobody is pushed to
+	moderation *moderation.Server
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
@@ -145,6 +147,11 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		return nil, errors.Join(err, pushers.Close(), repository.Close(), store.Close())
 	}
 	s.store, s.push = store, pushers
+	if s.moderation, err = moderation.New(ctx, moderation.Deps{
+		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
+	}); err != nil {
+		return nil, errors.Join(fmt.Errorf("moderation: %w", err), pushers.Close(), repository.Close(), store.Close())
+	}
 	if d.Presence {
 		s.tracker, err = presence.New(presence.Deps{Bus: d.Bus, Now: d.Now, Local: s.isLocal})
 		if err != nil {
@@ -267,7 +274,7 @@ func (s *Server) Close() error {
 	if s.services != nil {
 		err = s.services.Close()
 	}
-	return errors.Join(err, s.push.Close(), s.media.Close(), s.store.Close())
+	return errors.Join(err, s.moderation.Close(), s.push.Close(), s.media.Close(), s.store.Close())
 }
 
 // Lost is closed when another process took the user store over: this one must stop.

@@ -37,6 +37,13 @@ func (s *Server) sendToDevice(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Identity.ShadowBanned { // own devices still talk with each other
+		own := servers[s.serverName][r.Identity.UserID]
+		servers = map[string]map[string]map[string]json.RawMessage{s.serverName: {}}
+		if own != nil {
+			servers[s.serverName][r.Identity.UserID] = own
+		}
+	}
 	for part, messages := range toDeviceParts(servers[s.serverName]) {
 		_, err := userapi.SendToDevice.Do(r.Context(), s.bus, &userapi.SendToDeviceRequest{
 			Sender: r.Identity.UserID, SenderDevice: r.Identity.DeviceID,

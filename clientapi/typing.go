@@ -31,6 +31,9 @@ func (s *Server) typing(r *matrixhttp.Request) (any, error) {
 	if req.Typing == nil {
 		return nil, merr.MissingParam("typing")
 	}
+	if s.shadowed(r) {
+		return nil, nil
+	}
 	timeout := int64(defaultTyping)
 	if req.Timeout != nil {
 		timeout = min(max(*req.Timeout, 0), maxTyping)

@@ -97,6 +97,7 @@ func (s *Store) handle(log *logrus.Entry) error {
 		on(s, userapi.Logout, s.logout),
 		on(s, userapi.Deactivate, s.deactivate),
 		on(s, userapi.GetUser, s.getUser),
+		on(s, userapi.Restrict, s.restrict),
 		on(s, userapi.Devices, s.devices),
 		on(s, userapi.GetDevice, s.getDevice),
 		on(s, userapi.SetDevice, s.setDevice),

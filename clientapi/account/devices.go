@@ -40,10 +40,15 @@ func (s *Store) getUser(ctx context.Context, req *userapi.UserRequest) (*userapi
 	if err != nil {
 		return nil, err
 	}
+	return describeUser(req.UserID, a), nil
+}
+
+func describeUser(userID string, a storage.Account) *userapi.User {
 	return &userapi.User{
-		UserID: req.UserID, Admin: a.Admin, Deactivated: a.Deactivated, CreatedTS: a.Created,
+		UserID: userID, Admin: a.Admin, Deactivated: a.Deactivated, CreatedTS: a.Created,
 		Guest: a.Guest, Approved: !a.Unapproved, Erased: a.Erased, HasPassword: a.Password != "",
-	}, nil
+		Restrictions: restrictions(a.Admin, a.Restrictions),
+	}
 }
 
 func (s *Store) devices(ctx context.Context, req *userapi.UserRequest) (*userapi.DevicesResponse, error) {

@@ -150,5 +150,6 @@ func (s *Store) authenticate(ctx context.Context, req *userapi.AuthenticateReque
 	}
 	return &userapi.Identity{
 		UserID: s.userID(owner.Localpart), DeviceID: owner.Device, Admin: owner.Admin, Guest: owner.Guest, ExpiresTS: owner.Expires,
+		Restrictions: restrictions(owner.Admin, owner.Restrictions),
 	}, nil
 }

@@ -19,6 +19,7 @@ type Account struct {
 	Guest       bool
 	Unapproved  bool // waits for an administrator
 	Erased      bool
+	Restrictions
 }
 
 // Session is a device with the hashes of its tokens.
@@ -34,7 +35,7 @@ type Session struct {
 const (
 	insertAccount = `INSERT INTO account (localpart, password, admin, deactivated, created, guest, approved, search)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (localpart) DO NOTHING`
-	selectAccount = `SELECT password, admin, deactivated, created, guest, approved, erased
+	selectAccount = `SELECT password, admin, deactivated, created, guest, approved, erased, locked, suspended, shadow_banned, role
 		FROM account WHERE localpart = $1`
 	updatePassword   = `UPDATE account SET password = $2 WHERE localpart = $1`
 	updateUpgrade    = `UPDATE account SET password = $2, guest = $3, approved = $4 WHERE localpart = $1`
@@ -149,7 +150,7 @@ func account(q store.Queryer, localpart string) (Account, error) {
 	a := Account{Localpart: localpart}
 	var approved bool
 	err := q.Row(selectAccount, localpart).Scan(&a.Password, &a.Admin, &a.Deactivated, &a.Created,
-		&a.Guest, &approved, &a.Erased)
+		&a.Guest, &approved, &a.Erased, &a.Locked, &a.Suspended, &a.ShadowBanned, &a.Role)
 	a.Unapproved = !approved
 	return a, err
 }

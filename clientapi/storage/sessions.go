@@ -27,7 +27,7 @@ const (
 	deleteSome     = `DELETE FROM token WHERE localpart = $1 AND device = $2 AND pending = $3`
 	updatePending  = `UPDATE token SET pending = $3 WHERE localpart = $1 AND device = $2`
 	expireTokens   = `UPDATE token SET expires = $3, pending = $4 WHERE localpart = $1 AND device = $2`
-	selectIdentity = `SELECT t.localpart, t.device, t.expires, t.pending, a.admin, a.guest
+	selectIdentity = `SELECT t.localpart, t.device, t.expires, t.pending, a.admin, a.guest, a.locked, a.suspended, a.shadow_banned, a.role
 		FROM token t JOIN account a ON a.localpart = t.localpart WHERE t.hash = $1`
 
 	insertRefresh   = `INSERT INTO refresh (hash, localpart, device, state, created) VALUES ($1, $2, $3, $4, $5)`
@@ -46,6 +46,7 @@ type Owner struct {
 	Expires           int64 // milliseconds, 0: never
 	Pending           bool  // made by a refresh and not used yet
 	Admin, Guest      bool
+	Restrictions
 }
 
 // NotApproved is 403 M_FORBIDDEN for an account that waits for an administrator.
@@ -63,7 +64,7 @@ func (u *Users) Authenticate(ctx context.Context, hash []byte) (Owner, error) {
 }
 
 func owner(q store.Queryer, hash []byte, o *Owner) error {
-	return q.Row(selectIdentity, hash).Scan(&o.Localpart, &o.Device, &o.Expires, &o.Pending, &o.Admin, &o.Guest)
+	return q.Row(selectIdentity, hash).Scan(&o.Localpart, &o.Device, &o.Expires, &o.Pending, &o.Admin, &o.Guest, &o.Locked, &o.Suspended, &o.ShadowBanned, &o.Role)
 }
 
 // FirstUse ends what a refresh has replaced, now that its access token is used.

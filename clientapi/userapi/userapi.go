@@ -74,7 +74,8 @@ var (
 // position whose piece of data was set again later may be an entry of kind 0.
 var Log = bus.Log[Entry]{Name: "userstore"}
 
-// RevokedTopic tells those who remember access tokens which ones are gone. It may
+// RevokedTopic tells those who remember access tokens which ones are gone, or belong to
+// somebody who may do other things now. It may
 // be lost, so nobody may remember a token for more than a few seconds.
 var RevokedTopic = bus.Topic[Revoked]{Subject: "userstore.revoked"}
 
@@ -167,6 +168,7 @@ type AuthenticateRequest struct{ Token []byte }
 type Identity struct {
 	UserID, DeviceID string
 	Admin, Guest     bool
+	Restrictions
 	// ExpiresTS is when the token ends, in milliseconds; 0: never.
 	ExpiresTS int64
 }
@@ -201,6 +203,7 @@ type User struct {
 	Erased bool
 	// HasPassword is false if nobody can log in with a password.
 	HasPassword bool
+	Restrictions
 }
 
 // Device describes a device.

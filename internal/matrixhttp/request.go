@@ -22,6 +22,10 @@ const bodyTimeout = 30 * time.Second
 type Identity struct {
 	UserID, DeviceID string
 	Admin, Guest     bool
+	// Role is what the user may do with the admin API.
+	Role string
+	// Suspended and ShadowBanned users may not do everything, the latter without being told.
+	Suspended, ShadowBanned bool
 	// Service is the id of the application service that asks on behalf of the user.
 	Service string
 	// Server is set on federation requests.
@@ -51,6 +55,9 @@ func (r *Request) Answered(f func()) { r.after = append(r.after, f) }
 
 // Context ends when the client goes away; it carries the trace id for the bus.
 func (r *Request) Context() context.Context { return r.ctx }
+
+// Route returns the pattern of the route that matched, of alternatives the last.
+func (r *Request) Route() string { return r.route.label }
 
 // Param returns a parameter of the path, decoded once.
 func (r *Request) Param(name string) string {

@@ -234,7 +234,7 @@ func scenario(t *testing.T, server *harness.Server, service *service, mail *smtp
 		caller: newCaller(server.URL()), server: server, service: service, mail: mail, schemas: s, operations: byID,
 		answered: map[string]bool{}, validated: map[string]bool{}, page: page(t),
 	}
-	for _, part := range [][]step{peopleSteps, roomSteps, mediaSteps, readSteps, pushSteps, keySteps, serviceSteps, addressSteps, accountSteps} {
+	for _, part := range [][]step{peopleSteps, roomSteps, mediaSteps, readSteps, pushSteps, keySteps, serviceSteps, adminSteps, addressSteps, accountSteps} {
 		for _, step := range part {
 			if !t.Run(step.name, func(t *testing.T) { w.T = t; step.run(w) }) {
 				t.Logf("%s failed; what follows may fail for that reason alone", step.name)
