@@ -22,6 +22,7 @@ test:
 
 bench: build
 	$(GO) run ./test/bench $(ARGS)
+	$(GO) test -run - -bench Crowd -benchtime 20x ./test/encryption
 
 lint:
 	@.ci/lint
