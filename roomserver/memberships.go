@@ -60,9 +60,13 @@ func (s *Server) membershipOf(ctx context.Context, row *storage.UserRoom) (*room
 	if err != nil {
 		return nil, err
 	}
-	return &roomapi.Membership{
+	m := &roomapi.Membership{
 		RoomID: row.RoomID, Membership: storage.MembershipName(row.Membership), Sender: sender,
-		EventID: storage.EventID(row.EventKey, row.Version != "3"), Pos: max(row.Nid, 0), Forgotten: row.Forgotten,
+		EventID: row.EventID, Pos: max(row.Nid, row.Pos), Forgotten: row.Forgotten,
 		LastEvent: max(row.LastOrd, 0) >> storage.OrdShift, LastReceipt: row.LastReceipt,
-	}, nil
+	}
+	if row.EventID == "" {
+		m.EventID = storage.EventID(row.EventKey, row.Version != "3")
+	}
+	return m, nil
 }

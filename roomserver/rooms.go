@@ -62,6 +62,8 @@ type head struct {
 	chain           *snapChain
 	joined, invited int64
 	hosts           *hosts
+	// gaps are the places where another server has told the state, the last one last.
+	gaps []storage.Gap
 }
 
 // extremity is a forward extremity.
@@ -222,8 +224,35 @@ func (lr *lockedRoom) unlock() {
 var errNoRoom = errors.New("roomserver: unknown room")
 
 // lockRoom waits for the room's lock and loads the room if it is not in memory:
-// 404 if we do not know it, 503 if too many wait for it.
+// 404 if we do not know its state, 503 if too many wait for it.
 func (s *Server) lockRoom(ctx context.Context, id string) (*lockedRoom, error) {
+	lr, known, err := s.lockAny(ctx, id)
+	if err == nil && !known {
+		lr.unlock()
+		return nil, merr.NotFound("Unknown room").WithCause(errNoRoom)
+	}
+	return lr, err
+}
+
+// lockAny locks a room whether or not we know its state. Without state the room has a
+// number and a version only if a user of ours was invited or has knocked.
+func (s *Server) lockAny(ctx context.Context, id string) (lr *lockedRoom, known bool, err error) {
+	if lr, err = s.waitForRoom(ctx, id); err != nil {
+		return nil, false, err
+	}
+	gen := s.store.DB.Generation()
+	if lr.staged != nil && lr.generation == gen {
+		return lr, true, nil
+	}
+	if known, err = s.load(ctx, lr.room, gen); err != nil {
+		lr.unlock()
+		return nil, false, err
+	}
+	return lr, known, nil
+}
+
+// waitForRoom waits for a room's lock.
+func (s *Server) waitForRoom(ctx context.Context, id string) (*lockedRoom, error) {
 	r := s.rooms.acquire(id)
 	if r.waiters.Add(1) > maxWaiters {
 		r.waiters.Add(-1)
@@ -238,16 +267,7 @@ func (s *Server) lockRoom(ctx context.Context, id string) (*lockedRoom, error) {
 		s.rooms.release(r)
 		return nil, ctx.Err()
 	}
-	lr := &lockedRoom{room: r, s: s}
-	gen := s.store.DB.Generation()
-	if r.staged != nil && r.generation == gen {
-		return lr, nil
-	}
-	if err := s.load(ctx, r, gen); err != nil {
-		lr.unlock()
-		return nil, err
-	}
-	return lr, nil
+	return &lockedRoom{room: r, s: s}, nil
 }
 
 // view returns a room as it is on disk, for queries. done must be called.
@@ -265,33 +285,39 @@ func (s *Server) view(ctx context.Context, id string) (r *room, h *head, done fu
 	return lr.room, lr.committed.Load(), func() { s.rooms.release(lr.room) }, nil
 }
 
-// load reads the room from the store. The lock is held.
-func (s *Server) load(ctx context.Context, r *room, gen uint64) error {
+// load reads the room from the store; known is false if we have no state of it. The
+// lock is held.
+func (s *Server) load(ctx context.Context, r *room, gen uint64) (known bool, err error) {
+	r.staged, r.generation = nil, gen
 	row, err := s.store.Room(ctx, r.id)
 	if errors.Is(err, storage.ErrNotFound) {
-		return merr.NotFound("Unknown room").WithCause(errNoRoom)
+		r.nid, r.version = 0, nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	version, ok := pdu.Version(row.Version)
 	if !ok {
-		return fmt.Errorf("room %s has the unknown version %q", r.id, row.Version)
+		return false, fmt.Errorf("room %s has the unknown version %q", r.id, row.Version)
 	}
 	r.nid, r.version = row.Nid, version
+	if row.Snap == 0 {
+		return false, nil
+	}
 	if r.published, err = s.store.IsPublished(ctx, r.nid); err != nil {
-		return err
+		return false, err
 	}
 	h, replayed, err := s.loadHead(ctx, r, row)
 	if err != nil {
-		return fmt.Errorf("load room %s: %w", r.id, err)
+		return false, fmt.Errorf("load room %s: %w", r.id, err)
 	}
 	r.mu.Lock()
 	r.reset() // nothing is staged in this generation
 	r.mu.Unlock()
-	r.staged, r.generation, r.sinceCheckpoint, r.merged = h, gen, replayed, nil
+	r.staged, r.sinceCheckpoint, r.merged = h, replayed, nil
 	r.committed.Store(h)
-	return nil
+	return true, nil
 }
 
 // loadHead brings the checkpoint up to date: each accepted event takes the place
@@ -332,6 +358,9 @@ func (s *Server) loadHead(ctx context.Context, r *room, row *storage.Room) (h *h
 		return nil, 0, err
 	}
 	h.hosts = newHosts(s.serverName, servers)
+	if h.gaps, err = s.store.Gaps(ctx, r.nid); err != nil {
+		return nil, 0, err
+	}
 	return h, len(events), nil
 }
 

@@ -128,11 +128,21 @@ WHERE room = $1 AND ord > $2 AND (nid > 0 OR flags & $3 <> 0) ORDER BY ord`, roo
 	return events, err
 }
 
-// SnapAt returns the room's state at a place in its timeline and the position of
-// the event that made it: ErrNotFound before the first live event.
+// The state at a place is that after the live event before it, or that of a gap in
+// between. Before all of these it is that of the first gap, the oldest that we know.
+const selectSnapAt = `SELECT snap, pos FROM (
+SELECT 0 AS late, ord, snap, pos FROM (SELECT ord, cur AS snap, nid AS pos FROM event
+  WHERE room = $1 AND ord <= $2 AND (nid > 0 OR flags & $3 <> 0) ORDER BY ord DESC LIMIT 1) a
+UNION ALL
+SELECT 0 AS late, ord, snap, pos FROM (SELECT ord, snap, 0 AS pos FROM gap WHERE room = $1 AND ord <= $2 ORDER BY ord DESC LIMIT 1) b
+UNION ALL
+SELECT 1 AS late, -ord AS ord, snap, pos FROM (SELECT ord, snap, 0 AS pos FROM gap WHERE room = $1 AND ord > $2 ORDER BY ord LIMIT 1) c
+) d ORDER BY late, ord DESC LIMIT 1`
+
+// SnapAt returns the room's state at a place in its timeline and the position of the
+// event that made it, 0 if another server told it: ErrNotFound before the room's first event.
 func (s *Store) SnapAt(ctx context.Context, room, ord int64) (snap, pos int64, err error) {
-	err = s.row(ctx, "find state", `SELECT cur, nid FROM event WHERE room = $1 AND ord <= $2 AND nid > 0 ORDER BY ord DESC LIMIT 1`,
-		[]any{room, ord}, &snap, &pos)
+	err = s.row(ctx, "find state", selectSnapAt, []any{room, ord, int64(FlagPromoted)}, &snap, &pos)
 	return snap, pos, err
 }
 

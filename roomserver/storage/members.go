@@ -3,6 +3,7 @@ package storage
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"slices"
 
 	"hearth/internal/store"
@@ -15,19 +16,23 @@ func sortBy[T any](list []T, key func(T) int64) {
 // UserRoom is a user's relation to a room, with the room's id.
 type UserRoom struct {
 	Member
-	RoomID    string
-	Version   string
-	EventKey  []byte
+	RoomID   string
+	Version  string
+	EventKey []byte
+	// EventID and Pos are those of a membership from outside, whose Nid is 0.
+	EventID   string
+	Pos       int64
 	Forgotten bool
 	// LastOrd is the order of the room's last event, LastReceipt the position of its
 	// last receipt; both 0 unless the user is joined.
 	LastOrd, LastReceipt int64
 }
 
-const selectUserRooms = `SELECT m.room, m.membership, m.nid, m.sender, m.forgotten, r.id, r.version, e.id,
+const selectUserRooms = `SELECT m.room, m.membership, m.nid, m.sender, m.forgotten, r.id, r.version, e.id, o.event_id, COALESCE(o.pos, 0),
 CASE WHEN m.membership = $4 THEN COALESCE((SELECT MAX(t.ord) FROM event t WHERE t.room = m.room), 0) ELSE 0 END,
 CASE WHEN m.membership = $4 THEN COALESCE((SELECT MAX(c.pos) FROM receipt c WHERE c.room = m.room), 0) ELSE 0 END
-FROM member m JOIN room r ON r.room = m.room JOIN event e ON e.nid = m.nid
+FROM member m JOIN room r ON r.room = m.room LEFT JOIN event e ON e.nid = m.nid
+LEFT JOIN outside o ON m.nid = 0 AND o.room = m.room AND o.user_nid = m.user_nid
 WHERE m.user_nid = $1 AND r.id > $2 ORDER BY r.id LIMIT $3`
 
 // UserRooms lists the rooms of a user after a room id, in order of room id, with
@@ -45,11 +50,12 @@ func (s *Store) UserRooms(ctx context.Context, user int64, after string, limit i
 		for rows.Next() {
 			ur := UserRoom{Member: Member{User: user}}
 			var forgotten int64
+			var eventID sql.NullString
 			if err := rows.Scan(&ur.Room, &ur.Membership, &ur.Nid, &ur.Sender, &forgotten, &ur.RoomID, &ur.Version, &ur.EventKey,
-				&ur.LastOrd, &ur.LastReceipt); err != nil {
+				&eventID, &ur.Pos, &ur.LastOrd, &ur.LastReceipt); err != nil {
 				return err
 			}
-			ur.Forgotten = forgotten != 0
+			ur.Forgotten, ur.EventID = forgotten != 0, eventID.String
 			rooms = append(rooms, ur)
 		}
 		return rows.Err()
