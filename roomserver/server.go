@@ -71,7 +71,6 @@ type Server struct {
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
 
-	profiles chan roomapi.UpdateProfileRequest
 	// work counts background work that Close waits for.
 	work sync.WaitGroup
 }
@@ -90,14 +89,13 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	}
 	s := &Server{
 		bus: d.Bus, serverName: d.ServerName, key: d.Key, log: d.Log, now: d.Now,
-		store:    &storage.Store{DB: db},
-		rooms:    newRooms(),
-		cache:    lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
-		aliases:  newReservations(),
-		claims:   newClaims(),
-		acls:     newACLs(),
-		snaps:    lru.New(snapCacheBytes, snapSize),
-		profiles: make(chan roomapi.UpdateProfileRequest, maxProfileUpdates),
+		store:   &storage.Store{DB: db},
+		rooms:   newRooms(),
+		cache:   lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
+		aliases: newReservations(),
+		claims:  newClaims(),
+		acls:    newACLs(),
+		snaps:   lru.New(snapCacheBytes, snapSize),
 	}
 	s.search, err = search.New(ctx, search.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -131,11 +129,10 @@ func (s *Server) start(ctx context.Context) error {
 	return nil
 }
 
-// Run does the background work until ctx ends: profile changes, typing timeouts,
+// Run does the background work until ctx ends: typing timeouts,
 // old transaction ids, the search index.
 func (s *Server) Run(ctx context.Context) error {
 	s.work.Go(func() { s.typing.run(ctx) })
-	s.work.Go(func() { s.runProfiles(ctx) })
 	s.work.Go(func() { s.expireTxns(ctx) })
 	s.work.Go(func() { s.search.Run(ctx) })
 	select {
@@ -205,6 +202,7 @@ func (s *Server) handle() error {
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),
+		s.handleFederationReads(),
 		s.handleOutgoing(),
 		s.handleInput(),
 		bus.HandleStream(b, roomapi.PeersStream, s.streamPeers),
