@@ -22,6 +22,7 @@ import (
 
 	"hearth/clientapi/account"
 	"hearth/clientapi/appservice"
+	"hearth/clientapi/delayed"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
 	"hearth/clientapi/moderation"
@@ -105,6 +106,7 @@ type Server struct {
 	bell       *roomBell
 	pages      *pages
 	sending    *sending
+	delayed    *delayed.Server   // nil: events are not sent later
 	presence   *presenceFeed     // nil: presence is off
 	tracker    *presence.Tracker // nil: as presence, or it is elsewhere
 	// interactions are the open user-interactive authentications.
@@ -147,6 +149,11 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		return nil, errors.Join(err, pushers.Close(), repository.Close(), store.Close())
 	}
 	s.store, s.push = store, pushers
+	if s.delayed, err = delayed.New(ctx, delayed.Deps{
+		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Limit: s.limits.send.take,
+	}); err != nil {
+		return nil, errors.Join(fmt.Errorf("delayed events: %w", err), pushers.Close(), repository.Close(), store.Close())
+	}
 	if s.moderation, err = moderation.New(ctx, moderation.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
 	}); err != nil {
@@ -205,7 +212,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	clientRoutes := append(s.clientRoutes(), s.keyRoutes()...)
+	clientRoutes := append(append(s.clientRoutes(), s.keyRoutes()...), s.delayRoutes()...)
 	if s.media != nil {
 		clientRoutes = append(clientRoutes, s.media.Routes(s.user, s.guest)...)
 	}
@@ -262,6 +269,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}
+	group.Go(func() error { return s.delayed.Run(ctx) })
 	if s.services != nil {
 		group.Go(func() error { return s.services.Run(ctx) })
 	}
@@ -274,7 +282,7 @@ func (s *Server) Close() error {
 	if s.services != nil {
 		err = s.services.Close()
 	}
-	return errors.Join(err, s.moderation.Close(), s.push.Close(), s.media.Close(), s.store.Close())
+	return errors.Join(err, s.moderation.Close(), s.delayed.Close(), s.push.Close(), s.media.Close(), s.store.Close())
 }
 
 // Lost is closed when another process took the user store over: this one must stop.

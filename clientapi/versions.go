@@ -22,9 +22,10 @@ func (s *Server) versions(*matrixhttp.Request) (any, error) {
 			// Rooms in common with another user, under both names.
 			"uk.half-shot.msc2666.query_mutual_rooms":        true,
 			"uk.half-shot.msc2666.query_mutual_rooms.stable": true,
-			"org.matrix.simplified_msc3575":                  true, // sliding sync
-			"org.matrix.msc3916.stable":                      true, // authenticated media
-			"fi.mau.msc2246.stable":                          true, // asynchronous uploads
+			"org.matrix.simplified_msc3575":                  true,             // sliding sync
+			"org.matrix.msc3916.stable":                      true,             // authenticated media
+			"fi.mau.msc2246.stable":                          true,             // asynchronous uploads
+			"org.matrix.msc4140":                             s.delayed != nil, // events that are sent later
 		},
 	}, nil
 }
@@ -53,14 +54,15 @@ func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
 	}
 	on, off := map[string]bool{"enabled": true}, map[string]bool{"enabled": false}
 	return map[string]any{"capabilities": map[string]any{
-		"m.room_versions":            map[string]any{"default": DefaultRoomVersion, "available": available},
-		"m.change_password":          on,
-		"m.profile_fields":           on,
-		"m.set_displayname":          on,
-		"m.set_avatar_url":           on,
-		"m.3pid_changes":             map[string]bool{"enabled": s.mail != nil},
-		"m.get_login_token":          on,
-		"m.forget_forced_upon_leave": off,
+		"m.room_versions":                   map[string]any{"default": DefaultRoomVersion, "available": available},
+		"m.change_password":                 on,
+		"org.matrix.msc4140.delayed_events": delayLimits(),
+		"m.profile_fields":                  on,
+		"m.set_displayname":                 on,
+		"m.set_avatar_url":                  on,
+		"m.3pid_changes":                    map[string]bool{"enabled": s.mail != nil},
+		"m.get_login_token":                 on,
+		"m.forget_forced_upon_leave":        off,
 	}}, nil
 }
 

@@ -40,6 +40,11 @@ type Event struct {
 	UserMembership string
 }
 
+// DelayedDevice stands in the place of the device of events that were sent with a delay
+// (MSC4140). Their transaction id is the id of the delay, which all devices of the sender
+// may see.
+const DelayedDevice = "org.matrix.msc4140.delayed"
+
 // Render says for whom an event is written.
 type Render struct {
 	// RoomID is written as room_id if not empty.
@@ -89,7 +94,10 @@ func (e *Event) AppendJSON(dst []byte, r Render) []byte {
 		dst = append(dst, `,"replaces_state":`...)
 		dst = appendString(dst, e.ReplacesState)
 	}
-	if e.TxnID != "" && r.UserID == e.Sender && r.DeviceID == e.DeviceID {
+	if e.TxnID != "" && r.UserID == e.Sender && e.DeviceID == DelayedDevice {
+		dst = append(dst, `,"org.matrix.msc4140.delay_id":`...)
+		dst = appendString(dst, e.TxnID)
+	} else if e.TxnID != "" && r.UserID == e.Sender && r.DeviceID == e.DeviceID {
 		dst = append(dst, `,"transaction_id":`...)
 		dst = appendString(dst, e.TxnID)
 	}
