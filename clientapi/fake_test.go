@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"sync"
 	"testing"
+	"time"
 
 	"hearth/internal/bus"
 	"hearth/roomserver/roomapi"
@@ -40,6 +41,18 @@ func (f *fakeRooms) took(subject string) string {
 	defer f.mu.Unlock()
 	defer delete(f.last, subject)
 	return f.last[subject]
+}
+
+// awaited is took for a request that comes by itself.
+func (f *fakeRooms) awaited(t *testing.T, subject string) string {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if got := f.took(subject); got != "" {
+			return got
+		}
+	}
+	t.Fatalf("no request %s", subject)
+	return ""
 }
 
 func (f *fakeRooms) failWith(err error) {
@@ -102,7 +115,7 @@ func fake(t *testing.T, b *bus.Bus) *fakeRooms {
 	answers(t, b, f, roomapi.Ban, member)
 	answers(t, b, f, roomapi.Unban, member)
 	answers(t, b, f, roomapi.Forget, roomapi.Empty{})
-	answers(t, b, f, roomapi.UpdateProfile, roomapi.Empty{})
+	answers(t, b, f, roomapi.UpdateProfile, roomapi.UpdateProfileResponse{})
 	answers(t, b, f, roomapi.SetTyping, roomapi.Empty{})
 	answers(t, b, f, roomapi.SetReceipt, roomapi.Empty{})
 	answers(t, b, f, roomapi.SetAlias, roomapi.Empty{})

@@ -9,7 +9,6 @@ import (
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
-	"hearth/roomserver/roomapi"
 )
 
 // Profile fields that member events repeat.
@@ -88,17 +87,10 @@ func (s *Server) deleteProfileField(r *matrixhttp.Request) (any, error) {
 	return nil, s.changeProfile(r, key, nil)
 }
 
-// changeProfile stores a field and tells the rooms. Both may be repeated, so a
-// client that got an error tries again.
+// changeProfile stores a field; the user store tells the rooms.
 func (s *Server) changeProfile(r *matrixhttp.Request, key string, value []byte) error {
-	profile, err := userapi.SetProfile.Do(r.Context(), s.bus, &userapi.SetProfileRequest{
+	_, err := userapi.SetProfile.Do(r.Context(), s.bus, &userapi.SetProfileRequest{
 		UserID: r.Identity.UserID, Key: key, Value: value,
-	})
-	if err != nil || key != fieldDisplayName && key != fieldAvatarURL {
-		return err
-	}
-	_, err = roomapi.UpdateProfile.Do(r.Context(), s.bus, &roomapi.UpdateProfileRequest{
-		UserID: r.Identity.UserID, Profile: asMember(profile),
 	})
 	return err
 }

@@ -261,6 +261,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.tracker != nil {
 		group.Go(func() error { s.tracker.Run(ctx); return nil })
 	}
+	if s.store != nil {
+		group.Go(func() error { return s.store.TellProfiles(ctx) })
+	}
 	if s.options.Registration.Guests && s.store != nil {
 		group.Go(func() error { return s.store.ExpelGuests(ctx) })
 	}

@@ -1,7 +1,9 @@
 package roomserver
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"time"
 
 	"hearth/internal/merr"
@@ -9,49 +11,38 @@ import (
 	"hearth/roomserver/roomapi"
 )
 
-// maxProfileUpdates bounds how many users' profile changes wait.
-const maxProfileUpdates = 1000
+// profileRooms is how many rooms one call looks at, profileTime how long it goes on.
+const (
+	profileRooms = 200
+	profileTime  = 5 * time.Second
+)
 
-// updateProfile queues a profile change for the rooms of the user.
-func (s *Server) updateProfile(_ context.Context, req *roomapi.UpdateProfileRequest) (*roomapi.Empty, error) {
-	select {
-	case s.profiles <- *req:
-		return &roomapi.Empty{}, nil
-	default:
-		return nil, merr.Busy(time.Second)
+// updateProfile writes a new member event into the rooms that the user has joined, for a
+// while. What a room refuses is done with: to try again would not help.
+func (s *Server) updateProfile(ctx context.Context, req *roomapi.UpdateProfileRequest) (*roomapi.UpdateProfileResponse, error) {
+	page, err := s.memberships(ctx, &roomapi.MembershipsRequest{UserID: req.UserID, Memberships: []string{"join"}, After: req.After, Limit: profileRooms})
+	if err != nil {
+		return nil, err
 	}
-}
-
-func (s *Server) runProfiles(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case req := <-s.profiles:
-			if err := s.spreadProfile(ctx, &req); err != nil && ctx.Err() == nil {
-				s.log.WithError(err).Warn("a profile change did not reach all rooms")
-			}
+	answer := &roomapi.UpdateProfileResponse{After: req.After, More: page.More}
+	start := time.Now()
+	for i, m := range page.Rooms {
+		err := s.updateMember(ctx, m.RoomID, req)
+		var refused *merr.Error
+		switch {
+		case err == nil:
+		case errors.As(err, &refused) && !refused.Temporary && refused.Status < 500:
+			s.log.WithError(err).WithField("room", m.RoomID).Warn("profile change refused by a room")
+		default:
+			return nil, err
 		}
-	}
-}
-
-// spreadProfile writes a new member event into each room that the user has joined.
-func (s *Server) spreadProfile(ctx context.Context, req *roomapi.UpdateProfileRequest) error {
-	for after := ""; ; {
-		page, err := s.memberships(ctx, &roomapi.MembershipsRequest{UserID: req.UserID, Memberships: []string{"join"}, After: after})
-		if err != nil {
-			return err
-		}
-		for _, m := range page.Rooms {
-			after = m.RoomID
-			if err := s.updateMember(ctx, m.RoomID, req); err != nil && ctx.Err() == nil {
-				s.log.WithError(err).WithField("room", m.RoomID).Warn("profile change refused by a room")
-			}
-		}
-		if !page.More || ctx.Err() != nil {
-			return ctx.Err()
+		answer.After = m.RoomID
+		if time.Since(start) > profileTime && i+1 < len(page.Rooms) {
+			answer.More = true
+			break
 		}
 	}
+	return answer, nil
 }
 
 func (s *Server) updateMember(ctx context.Context, roomID string, req *roomapi.UpdateProfileRequest) error {
@@ -71,6 +62,9 @@ func (s *Server) updateMember(ctx context.Context, roomID string, req *roomapi.U
 			} else {
 				content, _ = pdu.Set(content, key, pdu.AppendString(nil, value))
 			}
+		}
+		if bytes.Equal(content, e.ev.Content) { // it was told before
+			return nil
 		}
 		_, err = b.send(ctx, draft{typ: memberType, sender: req.UserID, stateKey: &req.UserID, content: content})
 		return err

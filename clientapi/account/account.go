@@ -48,12 +48,14 @@ type Store struct {
 	seenFor    time.Duration
 	now        func() time.Time
 	passwords  *hasher
+	notes      *logrus.Entry
+	news       chan struct{} // rings when a profile was changed
 }
 
 // New opens the database and registers the handlers.
 func New(ctx context.Context, d Deps) (*Store, error) {
 	s := &Store{bus: d.Bus, serverName: d.ServerName, minLength: d.MinPasswordLength, now: d.Now,
-		lifetime: cmp.Or(d.AccessTokenLifetime, time.Hour), seenFor: d.SeenFor, passwords: newHasher()}
+		lifetime: cmp.Or(d.AccessTokenLifetime, time.Hour), seenFor: d.SeenFor, passwords: newHasher(), notes: d.Log, news: make(chan struct{}, 1)}
 	var err error
 	s.users, err = storage.Open(ctx, store.Options{
 		DataDir: d.DataDir, URL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -98,8 +100,6 @@ func (s *Store) handle(log *logrus.Entry) error {
 		on(s, userapi.Deactivate, s.deactivate),
 		on(s, userapi.GetUser, s.getUser),
 		on(s, userapi.Restrict, s.restrict),
-		on(s, userapi.ListUsers, s.listUsers),
-		on(s, userapi.AllAccountData, s.allAccountData),
 		on(s, userapi.Devices, s.devices),
 		on(s, userapi.GetDevice, s.getDevice),
 		on(s, userapi.SetDevice, s.setDevice),

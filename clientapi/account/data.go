@@ -31,6 +31,12 @@ func (s *Store) setProfile(ctx context.Context, req *userapi.SetProfileRequest) 
 		return nil, merr.InvalidParam("Invalid profile key")
 	}
 	fields, err := s.users.SetProfile(ctx, localpart, req.Key, req.Value, userapi.MaxProfile)
+	if err == nil {
+		select {
+		case s.news <- struct{}{}:
+		default: // is rung already
+		}
+	}
 	return &userapi.Profile{Fields: fields}, err
 }
 

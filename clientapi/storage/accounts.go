@@ -207,7 +207,8 @@ func (u *Users) Deactivate(ctx context.Context, localpart string, erase bool) (r
 		}
 		gone := []string{
 			`DELETE FROM profile WHERE localpart = $1`, `DELETE FROM filter WHERE localpart = $1`,
-			`DELETE FROM threepid WHERE localpart = $1`,
+			`DELETE FROM threepid WHERE localpart = $1`, `DELETE FROM binding WHERE localpart = $1`,
+			`DELETE FROM profile_news WHERE localpart = $1`,
 			`DELETE FROM ticket WHERE localpart = $1`, `DELETE FROM notice_room WHERE localpart = $1`,
 		}
 		if erase {

@@ -53,7 +53,8 @@ func profile(q store.Queryer, localpart string) (map[string]json.RawMessage, err
 }
 
 // SetProfile sets a field, or deletes it if value is nil, and returns the whole
-// profile. More than limit bytes are 400 M_PROFILE_TOO_LARGE.
+// profile. A name or avatar is news for rooms, which are to be told (ProfileNews). More
+// than limit bytes are 400 M_PROFILE_TOO_LARGE.
 func (u *Users) SetProfile(ctx context.Context, localpart, field string, value []byte, limit int) (fields map[string]json.RawMessage, err error) {
 	err = u.db.Write(ctx, func(tx *store.Tx) error {
 		if err := active(tx, localpart); err != nil {
@@ -62,6 +63,11 @@ func (u *Users) SetProfile(ctx context.Context, localpart, field string, value [
 		fields, err = profile(tx, localpart)
 		if err != nil {
 			return err
+		}
+		if field == "displayname" || field == "avatar_url" {
+			if err := tx.Exec(upsertProfileNews, localpart); err != nil {
+				return err
+			}
 		}
 		if field == "displayname" {
 			if err := tx.Exec(updateSearch, localpart, searchText(localpart, value)); err != nil {

@@ -55,7 +55,8 @@ var (
 var (
 	// GetProfile returns all fields of a profile.
 	GetProfile = bus.Call[UserRequest, Profile]{Subject: "userstore.profile"}
-	// SetProfile sets or deletes one field and returns the whole profile. Errors:
+	// SetProfile sets or deletes one field and returns the whole profile. Rooms hear of a
+	// new displayname or avatar_url soon after, whatever happens meanwhile. Errors:
 	// M_PROFILE_TOO_LARGE, M_KEY_TOO_LARGE.
 	SetProfile = bus.Call[SetProfileRequest, Profile]{Subject: "userstore.profile.set"}
 	// SetAccountData sets a piece of account data.

@@ -31,9 +31,9 @@ var (
 	Unban = bus.Call[MembershipRequest, MembershipResponse]{Subject: "roomserver.unban"}
 	// Forget hides a room that the user has left from that user.
 	Forget = bus.Call[ForgetRequest, Empty]{Subject: "roomserver.forget"}
-	// UpdateProfile writes a user's new profile into the member events of the rooms
-	// that the user has joined. It returns at once; the rooms follow.
-	UpdateProfile = bus.Call[UpdateProfileRequest, Empty]{Subject: "roomserver.update_profile"}
+	// UpdateProfile writes a user's new profile into the member events of some of the
+	// rooms that the user has joined, and says where to go on. To repeat it does no harm.
+	UpdateProfile = bus.Call[UpdateProfileRequest, UpdateProfileResponse]{Subject: "roomserver.update_profile"}
 	// SetTyping starts or stops a user's typing notification in a room.
 	SetTyping = bus.Call[TypingRequest, Empty]{Subject: "roomserver.typing.set"}
 	// SetReceipt stores a read receipt.
@@ -176,10 +176,18 @@ type MembershipResponse struct{ RoomID, EventID string }
 // ForgetRequest names the room that UserID forgets.
 type ForgetRequest struct{ RoomID, UserID string }
 
-// UpdateProfileRequest carries the whole new profile.
+// UpdateProfileRequest carries the whole new profile. After is where the answer to the
+// call before ended, empty at first.
 type UpdateProfileRequest struct {
 	UserID  string
 	Profile Profile
+	After   string
+}
+
+// UpdateProfileResponse says whether there are more rooms, after which to go on.
+type UpdateProfileResponse struct {
+	After string
+	More  bool
 }
 
 // TypingRequest sets or ends a typing notification. TimeoutMS is in milliseconds.
