@@ -10,8 +10,9 @@ import (
 	"hearth/internal/merr"
 )
 
-// delayRoutes are the endpoints of events that are sent later.
-func (s *Server) delayRoutes() []matrixhttp.Route {
+// callRoutes are the endpoints that group calls need: what they can use, and events that
+// are sent later.
+func (s *Server) callRoutes() []matrixhttp.Route {
 	const prefix = unstable + "/org.matrix.msc4140"
 	of := func(h func(*delayed.Server, *matrixhttp.Request) (any, error)) matrixhttp.Handler {
 		return func(r *matrixhttp.Request) (any, error) {
@@ -22,6 +23,7 @@ func (s *Server) delayRoutes() []matrixhttp.Route {
 		}
 	}
 	return table([]line{
+		{http.MethodGet, unstable + "/org.matrix.msc4143/rtc/transports", s.guest, noneBody, s.callTransports},
 		{http.MethodPut, prefix + "/rooms/{roomId}/delayed_event/{eventType}/{txnId}", s.guest, contentBody, s.delayEvent},
 		{http.MethodGet, prefix + "/delayed_events", s.guest, noneBody, of((*delayed.Server).List)},
 		{http.MethodGet, prefix + "/delayed_events/{delayId}", s.guest, noneBody, of((*delayed.Server).One)},

@@ -33,6 +33,20 @@ func TestDiscovery(t *testing.T) {
 	same(t, "pushers", s.must("GET", "/pushers", token, "").raw, `{"pushers":[]}`)
 }
 
+func TestCalls(t *testing.T) {
+	const path = "/_matrix/client/unstable/org.matrix.msc4143/rtc/transports"
+	s := start(t, true, func(d *Deps) { d.PublicBaseURL = "https://hs.example.org" })
+	same(t, "none", s.must("GET", path, s.user("alice"), "").raw, `{"rtc_transports":[]}`)
+	s = start(t, true, func(d *Deps) {
+		d.PublicBaseURL, d.Calls.LiveKit = "https://hs.example.org", []string{"https://a.example.org", "https://b.example.org"}
+	})
+	list := `[{"type":"livekit","livekit_service_url":"https://a.example.org"},{"type":"livekit","livekit_service_url":"https://b.example.org"}]`
+	same(t, "two", s.must("GET", path, s.user("alice"), "").raw, `{"rtc_transports":`+list+`}`)
+	same(t, "well-known", s.must("GET", "/.well-known/matrix/client", "", "").raw,
+		`{"m.homeserver":{"base_url":"https://hs.example.org"},"org.matrix.msc4143.rtc_foci":`+list+`}`)
+	s.refuse(401, "M_MISSING_TOKEN", "GET", path, "", "")
+}
+
 func TestPushRules(t *testing.T) {
 	s := start(t, true, nil)
 	token := s.user("alice")

@@ -59,6 +59,7 @@ type Deps struct {
 	RateLimits   bool
 	Registration RegistrationOptions
 	Turn         TurnOptions
+	Calls        CallOptions
 	Support      SupportOptions
 	Notices      NoticeOptions
 	SSO          SSOOptions
@@ -212,7 +213,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	clientRoutes := append(append(s.clientRoutes(), s.keyRoutes()...), s.delayRoutes()...)
+	clientRoutes := append(append(s.clientRoutes(), s.keyRoutes()...), s.callRoutes()...)
 	if s.media != nil {
 		clientRoutes = append(clientRoutes, s.media.Routes(s.user, s.guest)...)
 	}

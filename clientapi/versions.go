@@ -43,7 +43,11 @@ func (s *Server) discovery() any {
 	if s.options.PublicBaseURL == "" {
 		return nil
 	}
-	return map[string]any{"m.homeserver": map[string]string{"base_url": s.options.PublicBaseURL}}
+	answer := map[string]any{"m.homeserver": map[string]string{"base_url": s.options.PublicBaseURL}}
+	if list := s.transports(); len(list) > 0 {
+		answer["org.matrix.msc4143.rtc_foci"] = list
+	}
+	return answer
 }
 
 // capabilities is GET /capabilities.

@@ -38,6 +38,7 @@ type Config struct {
 	ServerNotices  ServerNotices  `yaml:"server_notices"`
 	Support        Support        `yaml:"support"`
 	Turn           Turn           `yaml:"turn"`
+	Calls          Calls          `yaml:"calls"`
 	RateLimits     Switch         `yaml:"rate_limits"`
 	Presence       Switch         `yaml:"presence"`
 	Appservices    []string       `yaml:"appservices"` // paths of registration files
@@ -161,6 +162,7 @@ func Defaults() *Config {
 		Email:         Email{Security: "starttls"},
 		ServerNotices: ServerNotices{DisplayName: "Server", RoomName: "Notices of this server"},
 		Turn:          Turn{URIs: []string{}, Lifetime: Duration(24 * time.Hour)},
+		Calls:         Calls{LiveKit: []string{}},
 		RateLimits:    Switch{Enabled: true},
 		Presence:      Switch{Enabled: true},
 		Appservices:   []string{},

@@ -44,6 +44,7 @@ email: {server: "localhost:25", security: none, username: u, password: p, from: 
 server_notices: {localpart: n, display_name: d, room_name: r}
 support: {admin_user: "@a:b", admin_email: a@b, security_user: "@c:d", security_email: c@d, page: "https://s"}
 turn: {uris: ["turn:a"], secret: s, username: u, password: p, lifetime: 2h}
+calls: {livekit: ["https://l"]}
 public_base_url: https://x/
 rate_limits: {enabled: false}
 presence: {enabled: false}
@@ -79,6 +80,7 @@ logging: {level: debug, format: json}
 		ServerNotices: ServerNotices{Localpart: "n", DisplayName: "d", RoomName: "r"},
 		Support:       Support{AdminUser: "@a:b", AdminEmail: "a@b", SecurityUser: "@c:d", SecurityEmail: "c@d", Page: "https://s"},
 		Turn:          Turn{URIs: []string{"turn:a"}, Secret: "s", Username: "u", Password: "p", Lifetime: Duration(2 * time.Hour)},
+		Calls:         Calls{LiveKit: []string{"https://l"}},
 		Appservices:   []string{"a.yaml", "b.yaml"},
 		Media:         Media{MaxUpload: 5 << 10},
 		URLPreviews:   Switch{Enabled: true},
@@ -185,6 +187,7 @@ func TestBadFilesNameThePlace(t *testing.T) {
 		"bad contact email":   {minimal + "support: {admin_email: admin}", "hearth.yaml:2: support.admin_email: must be empty or an e-mail address"},
 		"bad turn":            {minimal + "turn: {uris: [stun:x], secret: s}", "hearth.yaml:2: turn.uris: each must be like turn:"},
 		"turn, no secret":     {minimal + "turn: {uris: [turn:x]}", "turn.secret: or username and password must be set"},
+		"bad livekit":         {minimal + "calls: {livekit: [livekit]}", "hearth.yaml:2: calls.livekit: must be"},
 		"short turn":          {minimal + "turn: {lifetime: 0}", "hearth.yaml:2: turn.lifetime: must be at least 1m"},
 		"bad proxy":           {minimal + "trusted_proxies: [proxy]", `hearth.yaml:2: trusted_proxies: "proxy" is not a network`},
 		"bad level":           {minimal + "logging: {level: loud}", "hearth.yaml:2: logging.level: must be one of error, warn, info, debug, trace"},
@@ -244,7 +247,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"registration.privacy_url": "https://x", "registration.recaptcha_verify_url": "https://x", "registration.terms_url": "https://x",
 		"sessions.access_token_lifetime": "90s", "sessions.keep_addresses": "1d", "support.admin_email": "a@b", "support.security_email": "a@b",
 		"support.admin_user": "@a:b", "support.security_user": "@a:b", "support.page": "https://x", "trusted_proxies": "::1",
-		"sso.trusted_redirects": "https://x/", "turn.lifetime": "1h", "turn.uris": "turn:x",
+		"sso.trusted_redirects": "https://x/", "turn.lifetime": "1h", "turn.uris": "turn:x", "calls.livekit": "https://x",
 	}
 	var environ []string
 	defaults := Defaults()

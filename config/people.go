@@ -34,6 +34,11 @@ type Turn struct {
 	Lifetime Duration `yaml:"lifetime"`
 }
 
+// Calls are what group calls can use; without services there are none.
+type Calls struct {
+	LiveKit []string `yaml:"livekit"` // URLs of LiveKit authorization services, the best first
+}
+
 // Support says whom people may turn to.
 type Support struct {
 	AdminUser     string `yaml:"admin_user"`
@@ -73,6 +78,12 @@ func (l *loader) checkPeople() {
 	l.checkSSO()
 	l.checkEmail()
 	l.checkTurn()
+	for _, url := range c.Calls.LiveKit {
+		if url == "" {
+			l.invalid("calls.livekit", "each must be a URL such as https://livekit.example.org")
+		}
+		l.checkURL("calls.livekit", url)
+	}
 	s := c.Support
 	l.checkUser("support.admin_user", s.AdminUser)
 	l.checkUser("support.security_user", s.SecurityUser)

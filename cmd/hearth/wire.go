@@ -112,6 +112,7 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 			URIs: c.Turn.URIs, SharedSecret: c.Turn.Secret, Username: c.Turn.Username, Password: c.Turn.Password,
 			TTL: time.Duration(c.Turn.Lifetime),
 		},
+		Calls: clientapi.CallOptions{LiveKit: c.Calls.LiveKit},
 		Support: clientapi.SupportOptions{
 			AdminUserID: c.Support.AdminUser, AdminEmail: c.Support.AdminEmail,
 			SecurityUserID: c.Support.SecurityUser, SecurityEmail: c.Support.SecurityEmail, Page: c.Support.Page,
