@@ -10,7 +10,8 @@ import (
 )
 
 // Keys for end-to-end encryption (client-server API, "End-to-End Encryption"). All
-// objects are canonical JSON. Users of other servers are not known here.
+// objects are canonical JSON. Of users of other servers the lists of devices may be known
+// (federation.go).
 var (
 	// UploadKeys stores the identity keys of a device, one-time and fallback keys.
 	// Errors: M_INVALID_PARAM for a wrong shape and for a one-time key whose id was used
@@ -55,10 +56,13 @@ const (
 	MasterPart      = 2
 	SelfSigningPart = 3
 	UserSigningPart = 4 // only of Viewer
+	// AskPart says that the server of the user has to be asked: the list is not kept, or
+	// stale. Parts of the stale list follow, for when that server does not answer.
+	AskPart = 5
 )
 
 // KeyPart is one object of a user: the keys of a device, with the signatures that
-// Viewer may see and with unsigned, or a cross-signing key.
+// Viewer may see and with unsigned, a cross-signing key, or AskPart without one.
 type KeyPart struct {
 	Part     int
 	UserID   string

@@ -14,8 +14,9 @@ const (
 	KindDevice Kind = 2
 	// KindDeviceList: the devices or cross-signing keys of the user, as others see
 	// them, have changed: the device DeviceID, or the cross-signing keys if that is
-	// empty. Prev is the position of the change before, 0 for the first; Gone says
-	// that the device is deleted.
+	// empty. Prev is the position of the change of a device before, 0 for the first; Gone
+	// says that the device is deleted. The user may be one of another server, whose list
+	// of devices is kept: then DeviceID is empty.
 	KindDeviceList Kind = 3
 	// KindSignature: the user has signed the master key of Target, which nobody but
 	// the user's own devices may know.
