@@ -366,7 +366,7 @@ func TestSSOStage(t *testing.T) {
 			t.Errorf("%d %s", a.status, a.raw)
 		}
 		ticket := regexp.MustCompile(`name="ticket" value="([^"]*)"`).FindStringSubmatch(v.body)[1]
-		for _, bad := range []string{"", "x", ticket[:len(ticket)-2], "A" + ticket[1:]} {
+		for _, bad := range []string{"", "x", ticket[:len(ticket)-2], string(ticket[0]^1) + ticket[1:]} {
 			if v := b.open("POST", ssoApprovePath, url.Values{"ticket": {bad}}); v.status != 403 {
 				t.Errorf("%d %s", v.status, v.body)
 			}
