@@ -61,6 +61,12 @@ func (s *Server) routes() []matrixhttp.Route {
 		post(v1+"/get_missing_events/{roomId}", objectBody, s.heavy(s.missingEvents)),
 		get(v1+"/timestamp_to_event/{roomId}", s.quick(s.eventAt)),
 		get(v1+"/hierarchy/{roomId}", s.heavy(s.hierarchy)),
+
+		get(v1+"/user/devices/{userId}", s.quick(s.userDevices)),
+		post(v1+"/user/keys/query", objectBody, s.heavy(s.queryUserKeys)),
+		post(v1+"/user/keys/claim", objectBody, s.quick(s.claimUserKeys)),
+		get(v1+"/media/download/{mediaId}", s.limited(files, s.download)),
+		get(v1+"/media/thumbnail/{mediaId}", s.limited(files, s.thumbnail)),
 	}
 }
 

@@ -1,6 +1,7 @@
 package media
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"io/fs"
@@ -54,7 +55,7 @@ func (s *Server) item(r *matrixhttp.Request, q *matrixhttp.Query) (*storage.Item
 	case x.Origin != s.options.ServerName && errors.Is(err, notFound()) && remote:
 		item, err = s.fetch(r.Context(), x, wait)
 	case err == nil && item.SHA256 == nil:
-		item, err = s.await(r, x, wait)
+		item, err = s.await(r.Context(), x, wait)
 	}
 	if err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func (s *Server) item(r *matrixhttp.Request, q *matrixhttp.Query) (*storage.Item
 }
 
 // await waits until the content of a URI is uploaded.
-func (s *Server) await(r *matrixhttp.Request, x storage.MXC, wait time.Duration) (*storage.Item, error) {
+func (s *Server) await(ctx context.Context, x storage.MXC, wait time.Duration) (*storage.Item, error) {
 	late := merr.New(http.StatusGatewayTimeout, "M_NOT_YET_UPLOADED", "The content has not been uploaded yet")
 	late.Temporary = true
 	if wait == 0 {
@@ -81,7 +82,7 @@ func (s *Server) await(r *matrixhttp.Request, x storage.MXC, wait time.Duration)
 	defer timer.Stop()
 	for {
 		// After joining: an upload that ended before has woken nobody.
-		item, err := s.db.Get(r.Context(), x, s.now().UnixMilli())
+		item, err := s.db.Get(ctx, x, s.now().UnixMilli())
 		if err != nil || item.SHA256 != nil {
 			return item, err
 		}
@@ -89,8 +90,8 @@ func (s *Server) await(r *matrixhttp.Request, x storage.MXC, wait time.Duration)
 		case <-ready:
 		case <-timer.C:
 			return nil, late
-		case <-r.Context().Done():
-			return nil, r.Context().Err()
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		case <-s.stopping.Done():
 			return nil, merr.Unavailable("The server is stopping")
 		}

@@ -25,6 +25,8 @@ import (
 	"hearth/clientapi/media/blob"
 	"hearth/clientapi/media/storage"
 	"hearth/clientapi/preview"
+	"hearth/clientapi/userapi"
+	"hearth/internal/bus"
 	"hearth/internal/lru"
 	"hearth/internal/safedial"
 	"hearth/internal/store"
@@ -46,6 +48,8 @@ type Deps struct {
 	// CacheBytes bounds what is kept of other servers' files and of images of
 	// previews; 0: 10 GiB.
 	CacheBytes int64
+	// Bus, if not nil, carries files to other servers.
+	Bus *bus.Bus
 	// Remote fetches files of other servers; nil: there are none.
 	Remote Remote
 	// Previews connects to pages that users name; nil: there are no previews.
@@ -129,6 +133,11 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		fetches: make(chan struct{}, maxFetches), expired: make(chan struct{}, 1),
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	if d.Bus != nil {
+		if err := bus.HandleStream(d.Bus, userapi.LocalMedia, s.local); err != nil {
+			return nil, errors.Join(fmt.Errorf("media: register calls: %w", err), db.Close())
+		}
+	}
 	if d.Previews != nil {
 		s.previews = preview.New(preview.Deps{Dialer: d.Previews, Images: previewImages{s}, Now: d.Now})
 	}

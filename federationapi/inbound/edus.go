@@ -3,6 +3,7 @@ package inbound
 import (
 	"context"
 
+	"hearth/clientapi/userapi"
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
 	"hearth/roomserver/roomapi"
@@ -32,6 +33,12 @@ func handlers(typ string) (handler, bool) {
 		return handler{phase: after, do: (*worker).typing}, true
 	case "m.receipt":
 		return handler{phase: after, do: (*worker).receipts}, true
+	case "m.direct_to_device":
+		return handler{phase: before, do: (*worker).toDevice, lasting: true}, true
+	case "m.device_list_update":
+		return handler{phase: before, do: (*worker).deviceList, lasting: true}, true
+	case "m.signing_key_update":
+		return handler{phase: before, do: (*worker).signingKey, lasting: true}, true
 	}
 	return handler{}, false
 }
@@ -76,5 +83,32 @@ func (w *worker) typing(ctx context.Context, content []byte) error {
 // receipts is m.receipt ("Receipts").
 func (w *worker) receipts(ctx context.Context, content []byte) error {
 	_, err := roomapi.RemoteReceipts.Do(ctx, w.in.d.Bus, &roomapi.RemoteReceiptsRequest{Origin: w.origin, Content: content})
+	return err
+}
+
+// toDevice is m.direct_to_device ("Send-to-device messaging").
+func (w *worker) toDevice(ctx context.Context, content []byte) error {
+	if sender, _ := pdu.GetString(content, "sender"); !w.ours(sender) {
+		return nil
+	}
+	_, err := userapi.SendToDeviceFromRemote.Do(ctx, w.in.d.Bus, &userapi.RemoteToDeviceRequest{Origin: w.origin, Content: content})
+	return err
+}
+
+// deviceList is m.device_list_update ("Device Management").
+func (w *worker) deviceList(ctx context.Context, content []byte) error {
+	if user, _ := pdu.GetString(content, "user_id"); !w.ours(user) {
+		return nil
+	}
+	_, err := userapi.DeviceListUpdate.Do(ctx, w.in.d.Bus, &userapi.DeviceListUpdateRequest{Origin: w.origin, Content: content})
+	return err
+}
+
+// signingKey is m.signing_key_update ("End-to-End Encryption").
+func (w *worker) signingKey(ctx context.Context, content []byte) error {
+	if user, _ := pdu.GetString(content, "user_id"); !w.ours(user) {
+		return nil
+	}
+	_, err := userapi.SigningKeyUpdate.Do(ctx, w.in.d.Bus, &userapi.SigningKeyUpdateRequest{Origin: w.origin, Content: content})
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"hearth/clientapi/userapi"
 	"hearth/federationapi/internal/peertest"
 	"hearth/federationapi/keys"
 	"hearth/federationapi/storage"
@@ -48,6 +50,7 @@ type home struct {
 	receive  func(*roomapi.ReceiveRequest) (*roomapi.ReceiveResponse, error)
 	received []*roomapi.ReceiveRequest
 	order    []string // of what reached the owners
+	full     error    // of messages to devices
 }
 
 func newHome(t *testing.T) *home {
@@ -107,6 +110,20 @@ func (h *home) handle(b *bus.Bus) {
 		bus.Handle(b, roomapi.RemoteReceipts, func(_ context.Context, r *roomapi.RemoteReceiptsRequest) (*roomapi.Empty, error) {
 			h.note("receipts " + r.Origin + " " + string(r.Content))
 			return &roomapi.Empty{}, nil
+		}),
+		bus.Handle(b, userapi.SendToDeviceFromRemote, func(_ context.Context, r *userapi.RemoteToDeviceRequest) (*userapi.Empty, error) {
+			h.note("to-device " + r.Origin + " " + string(r.Content))
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return &userapi.Empty{}, h.full
+		}),
+		bus.Handle(b, userapi.DeviceListUpdate, func(_ context.Context, r *userapi.DeviceListUpdateRequest) (*userapi.DeviceListState, error) {
+			h.note("device list " + r.Origin + " " + string(r.Content))
+			return &userapi.DeviceListState{}, nil
+		}),
+		bus.Handle(b, userapi.SigningKeyUpdate, func(_ context.Context, r *userapi.SigningKeyUpdateRequest) (*userapi.DeviceListState, error) {
+			h.note("signing key " + r.Origin + " " + string(r.Content))
+			return &userapi.DeviceListState{}, nil
 		}),
 	} {
 		if err != nil {
@@ -420,8 +437,19 @@ func TestEDUs(t *testing.T) {
 		typing("@u:a.example", known, "false"),
 		`{"content":{"x":"`+strings.Repeat("x", maxEDU)+`"},"edu_type":"m.receipt"}`,
 		`{"content":{"!r:a":{"m.read":{}}},"edu_type":"m.receipt"}`,
+		`{"content":{"sender":"@u:a.example"},"edu_type":"m.direct_to_device"}`,
+		`{"content":{"sender":"@u:b.example"},"edu_type":"m.direct_to_device"}`,
+		`{"content":{"sender":5},"edu_type":"m.direct_to_device"}`,
+		`{"content":{"user_id":"@u:a.example"},"edu_type":"m.device_list_update"}`,
+		`{"content":{"user_id":"@u:b.example"},"edu_type":"m.device_list_update"}`,
+		`{"content":{},"edu_type":"m.device_list_update"}`,
+		`{"content":{"user_id":"@u:a.example"},"edu_type":"m.signing_key_update"}`,
+		`{"content":{"user_id":"@u:home.example"},"edu_type":"m.signing_key_update"}`,
 	))
 	want := []string{
+		`to-device a.example {"sender":"@u:a.example"}`,
+		`device list a.example {"user_id":"@u:a.example"}`,
+		`signing key a.example {"user_id":"@u:a.example"}`,
 		"pdus",
 		"typing a.example " + known + " @u:a.example true",
 		"typing a.example " + known + " @u:a.example false",
@@ -430,4 +458,110 @@ func TestEDUs(t *testing.T) {
 	if fmt.Sprint(h.order) != fmt.Sprint(want) {
 		t.Errorf("%q", h.order)
 	}
+}
+
+// TestMessagesToDevicesAreNotLost: what cannot be stored now is asked for again.
+func TestMessagesToDevicesAreNotLost(t *testing.T) {
+	h := newHome(t)
+	b := body(nil, `{"content":{"sender":"@u:a.example"},"edu_type":"m.direct_to_device"}`)
+	h.full = merr.Unavailable("The database is full")
+	if _, err := h.Transaction(t.Context(), origin, "1", b); err == nil || merr.From(err).Status != 503 {
+		t.Errorf("%v", err)
+	}
+	h.full = nil
+	h.ask("1", b)
+	h.full = merr.InvalidParam("no")
+	h.ask("2", b)
+	if len(h.order) != 3 {
+		t.Errorf("%q", h.order)
+	}
+}
+
+func FuzzTransaction(f *testing.F) {
+	f.Add([]byte(body([]string{"{}", `{"room_id":"!known:a.example"}`}, `{"content":{},"edu_type":"m.typing"}`)))
+	f.Add([]byte(`{"pdus":[],"edus":[{"edu_type":"m.receipt","content":{"!r:x":{"m.read":{"@u:a.example":{"event_ids":["$x"],"data":{"ts":1}}}}}}]}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		b, err := pdu.Envelope(raw)
+		if err != nil {
+			return
+		}
+		txn, err := read(b)
+		if err != nil {
+			if merr.From(err).Status != 400 {
+				t.Fatal(err)
+			}
+			return
+		}
+		n := len(txn.lost)
+		for _, room := range txn.rooms {
+			n += len(room.pdus)
+		}
+		if n > maxPDUs || len(txn.edus) > maxEDUs {
+			t.Fatalf("%d events, %d EDUs", n, len(txn.edus))
+		}
+	})
+}
+
+// FuzzEDU: no content of an EDU stops the worker, and what reaches the owners is of the origin.
+func FuzzEDU(f *testing.F) {
+	for _, typ := range []string{"m.typing", "m.receipt", "m.presence", "m.direct_to_device", "m.device_list_update", "m.signing_key_update"} {
+		f.Add(typ, []byte(`{"room_id":"!r:a","user_id":"@u:a.example","sender":"@u:a.example","typing":true,"push":[{"user_id":"@u:a.example","presence":"online","last_active_ago":1}]}`))
+	}
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	b, err := bus.Connect(context.Background(), bus.Options{Local: true, Log: logrus.NewEntry(l)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(b.Close)
+	var wrong error
+	owner := func(userID string) {
+		if pdu.Domain(userID) != origin {
+			wrong = fmt.Errorf("%q reached its owner", userID)
+		}
+	}
+	for _, err := range []error{
+		bus.Handle(b, roomapi.RemoteTyping, func(_ context.Context, r *roomapi.RemoteTypingRequest) (*roomapi.Empty, error) {
+			owner(r.UserID)
+			return &roomapi.Empty{}, nil
+		}),
+		bus.Handle(b, userapi.SendToDeviceFromRemote, func(_ context.Context, r *userapi.RemoteToDeviceRequest) (*userapi.Empty, error) {
+			sender, _ := pdu.GetString(r.Content, "sender")
+			owner(sender)
+			return &userapi.Empty{}, nil
+		}),
+		bus.Handle(b, userapi.DeviceListUpdate, func(_ context.Context, r *userapi.DeviceListUpdateRequest) (*userapi.DeviceListState, error) {
+			user, _ := pdu.GetString(r.Content, "user_id")
+			owner(user)
+			return &userapi.DeviceListState{}, nil
+		}),
+		bus.Handle(b, userapi.SigningKeyUpdate, func(_ context.Context, r *userapi.SigningKeyUpdateRequest) (*userapi.DeviceListState, error) {
+			user, _ := pdu.GetString(r.Content, "user_id")
+			owner(user)
+			return &userapi.DeviceListState{}, nil
+		}),
+		bus.Handle(b, roomapi.RemoteReceipts, func(_ context.Context, r *roomapi.RemoteReceiptsRequest) (*roomapi.Empty, error) {
+			owner("@x:" + r.Origin)
+			return &roomapi.Empty{}, nil
+		}),
+	} {
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
+	w := &worker{in: &Inbound{d: Deps{Bus: b, Log: logrus.NewEntry(l), Now: time.Now}}, origin: origin, errors: map[string]string{}}
+	f.Fuzz(func(t *testing.T, typ string, content []byte) {
+		content, err := pdu.Canonical(content, false)
+		if err != nil {
+			return
+		}
+		for _, when := range []phase{before, after} {
+			if err := w.edus(t.Context(), []edu{{typ, content}}, when); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if wrong != nil {
+			t.Fatal(wrong)
+		}
+	})
 }
