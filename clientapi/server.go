@@ -134,6 +134,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	repository, err := media.New(ctx, media.Deps{
 		ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
 		Now: d.Now, MaxUpload: d.MaxUpload, Previews: d.Previews,
+		Bus: d.Bus, Remote: media.FromServers(d.Bus, d.MaxUpload),
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("media: %w", err), store.Close())
@@ -270,10 +271,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return s.media.Run(ctx) })
 	group.Go(func() error { return s.push.Run(ctx) })
+	group.Go(func() error { return s.delayed.Run(ctx) })
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}
-	group.Go(func() error { return s.delayed.Run(ctx) })
 	if s.services != nil {
 		group.Go(func() error { return s.services.Run(ctx) })
 	}
