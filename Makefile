@@ -23,6 +23,7 @@ test:
 bench: build
 	$(GO) run ./test/bench $(ARGS)
 	$(GO) test -run - -bench Crowd -benchtime 20x ./test/encryption
+	$(GO) test -run - -bench 'Messages|Join|Directory' ./roomserver
 
 lint:
 	@.ci/lint
