@@ -81,6 +81,9 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 		req.Invite = nil
 	}
 	for _, invitee := range req.Invite {
+		if err := s.mayInvite(r.Context(), invitee); err != nil {
+			return nil, err
+		}
 		profile, err := s.memberProfile(r.Context(), invitee)
 		if err != nil {
 			return nil, err

@@ -39,6 +39,9 @@ func (s *Server) invite(r *matrixhttp.Request) (any, error) {
 	if s.shadowed(r) {
 		return nil, nil
 	}
+	if err := s.mayInvite(r.Context(), req.UserID); err != nil {
+		return nil, err
+	}
 	profile, err := s.memberProfile(r.Context(), req.UserID)
 	if err != nil {
 		return nil, err

@@ -67,6 +67,9 @@ func (s *Server) setState(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	stateKey := r.Param("stateKey")
+	if err := s.maySet(r.Context(), r.Param("eventType"), stateKey, content); err != nil {
+		return nil, err
+	}
 	later, err := s.delay(r, delayed.Event{RoomID: room, Type: r.Param("eventType"), StateKey: &stateKey, Content: content, Timestamp: ts})
 	if later != nil || err != nil {
 		return later, err
