@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"hearth/internal/deep"
 	"hearth/internal/matrixhttp"
 	"hearth/syncapi/viewapi"
 )
@@ -30,8 +31,11 @@ func (s *Server) sync(r *matrixhttp.Request) (any, error) {
 	if err := query.Err(); err != nil {
 		return nil, err
 	}
-	var err error
-	if req.Filter, err = s.resolveFilter(r.Context(), req.UserID, filter); err != nil {
+	err := deep.Call(func() (err error) { // the stack of a long-poll stays small
+		req.Filter, err = s.resolveFilter(r.Context(), req.UserID, filter)
+		return err
+	})
+	if err != nil {
 		return nil, err
 	}
 	s.presence.syncing(r.Context(), r.Identity, req.SetPresence, time.Duration(req.TimeoutMS)*time.Millisecond)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hearth/internal/deep"
 	"hearth/internal/merr"
 	"hearth/syncapi/core"
 	"hearth/syncapi/internal/render"
@@ -95,8 +96,11 @@ func (s *Service) Sync(ctx context.Context, req *viewapi.SlidingRequest, send fu
 		}
 		p.pos = &pos
 	}
-	var err error
-	if p.request, err = parse(req.Body, req.Stable); err != nil {
+	err := deep.Call(func() (err error) {
+		p.request, err = parse(req.Body, req.Stable)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	// From here on the body is not needed: a long-poll must not keep it.
@@ -172,7 +176,11 @@ func (p *poll) wait(ctx context.Context) error {
 	var timer *time.Timer
 	for {
 		bell.Drain()
-		told, err := p.look(ctx, wait <= 0)
+		var told bool
+		err := deep.Call(func() (err error) {
+			told, err = p.look(ctx, wait <= 0)
+			return err
+		})
 		if told || err != nil {
 			return err
 		}

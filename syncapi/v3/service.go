@@ -12,6 +12,7 @@ package v3
 
 import (
 	"context"
+	"encoding/json"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"hearth/internal/deep"
+	"hearth/internal/lru"
 	"hearth/internal/merr"
 	"hearth/syncapi/core"
 	"hearth/syncapi/internal/render"
@@ -34,6 +37,8 @@ const (
 	windowsAt  = 8               // rooms that one sync renders at a time
 	busyForNow = time.Second
 	perCPU     = 4 // rooms that are rendered at a time, a CPU
+	// maxFilters bounds the filters that are remembered, in bytes.
+	maxFilters = 8 << 20
 )
 
 // Deps is what the service needs.
@@ -53,6 +58,7 @@ type Service struct {
 	metrics *metrics
 	buffers render.Buffers
 	slots   chan struct{} // rooms that are being rendered
+	filters *lru.Cache[string, *filter]
 
 	active  atomic.Int64
 	stopped chan struct{}
@@ -65,11 +71,28 @@ func New(d Deps) (*Service, error) {
 		engine: d.Engine, unread: d.Unread, now: d.Now,
 		sent:    core.NewSent(maxSent),
 		slots:   make(chan struct{}, runtime.GOMAXPROCS(0)*perCPU),
+		filters: lru.New(maxFilters, func(text string, _ *filter) int { return 4<<10 + 24*len(text) }),
 		stopped: make(chan struct{}),
 	}
 	var err error
 	s.metrics, err = newMetrics(d.Metrics, s)
 	return s, err
+}
+
+// filterOf reads a filter. Clients of a kind have the same one, so one is kept for all
+// who wait.
+func (s *Service) filterOf(definition json.RawMessage) (f *filter, err error) {
+	if f, ok := s.filters.Get(string(definition)); ok {
+		return f, nil
+	}
+	err = deep.Call(func() (err error) {
+		f, err = parseFilter(definition)
+		return err
+	})
+	if err == nil {
+		f = s.filters.GetOrPut(string(definition), f)
+	}
+	return f, err
 }
 
 // Stop ends the long-polls in progress with empty answers and refuses new syncs.
@@ -87,11 +110,11 @@ func (s *Service) Sync(ctx context.Context, req *viewapi.SyncRequest, send func(
 		return merr.Unavailable("The server is shutting down")
 	default:
 	}
-	f, err := parseFilter(req.Filter)
-	if err != nil {
+	p := poll{s: s, req: req, send: send, initial: req.Since == "", full: req.FullState}
+	var err error
+	if p.filter, err = s.filterOf(req.Filter); err != nil {
 		return err
 	}
-	p := poll{s: s, req: req, filter: f, send: send, initial: req.Since == "", full: req.FullState}
 	if !p.initial {
 		if p.since, err = viewapi.ParseToken(req.Since); err != nil {
 			return err
@@ -140,7 +163,11 @@ func (p *poll) run(ctx context.Context) error {
 	var timer *time.Timer
 	for {
 		bell.Drain()
-		told, err := p.round(ctx, wait <= 0)
+		var told bool
+		err := deep.Call(func() (err error) {
+			told, err = p.round(ctx, wait <= 0)
+			return err
+		})
 		if told || err != nil {
 			return err
 		}

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -30,6 +32,8 @@ type sizes struct {
 	bodyBytes          int           // of a message
 	dir, jsonFile      string
 	fourProcesses, log bool
+	syncs              bool   // measure sync instead
+	only               string // the one measurement of sync that is made; empty: all
 }
 
 func main() {
@@ -48,6 +52,8 @@ func main() {
 	flag.StringVar(&s.dir, "dir", "", "where the server keeps its data (empty: a temporary directory); its disk decides how long an fsync takes")
 	flag.StringVar(&s.jsonFile, "json", "", "write the figures to this file too")
 	flag.BoolVar(&s.fourProcesses, "four", false, "measure four processes with an external NATS server and PostgreSQL instead; the aims are for one")
+	flag.BoolVar(&s.syncs, "sync", false, "measure what syncing costs instead; it takes some minutes to make the rooms")
+	flag.StringVar(&s.only, "only", "", "of -sync, make this measurement alone: "+strings.Join(syncParts(), ", "))
 	flag.BoolVar(&s.log, "v", false, "say what is being done")
 	flag.Usage = func() {
 		out := flag.CommandLine.Output()
@@ -60,12 +66,20 @@ func main() {
 		fmt.Fprintf(os.Stderr, "bench: unknown argument %q\n", flag.Arg(0))
 		os.Exit(2)
 	}
+	if s.only != "" && !slices.Contains(syncParts(), s.only) {
+		fmt.Fprintf(os.Stderr, "bench: there is no measurement %q\n", s.only)
+		os.Exit(2)
+	}
 	if err := s.check(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
 	os.Exit(guarded(func(t *shim) {
-		figures := measure(t, &s)
+		f := measure
+		if s.syncs {
+			f = measureSyncs
+		}
+		figures := f(t, &s)
 		print(os.Stdout, figures)
 		if s.jsonFile == "" {
 			return

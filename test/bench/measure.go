@@ -18,6 +18,8 @@ type bench struct {
 	t      *shim
 	server *harness.Server
 	users  []*harness.Client
+	// generation tells the names of accounts apart that are made for different measurements.
+	generation int
 }
 
 // measure measures everything; memory first, because a heap that was large once
