@@ -141,7 +141,7 @@ func (q *Queues) storeCursor(ctx context.Context) {
 	if known || low <= 0 {
 		return
 	}
-	if err := q.o.DB.WriteProgress(ctx, storage.Progress{Cursor: low}); err != nil {
+	if err := q.o.DB.WriteProgress(ctx, storage.Progress{Cursor: &low}); err != nil {
 		if ctx.Err() == nil {
 			q.o.Log.WithError(err).Warn("how far events were sent cannot be stored")
 		}

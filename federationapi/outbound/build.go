@@ -22,7 +22,7 @@ func (q *Queues) build(ctx context.Context, s *server) (*transaction, error) {
 	q.mu.Lock()
 	if len(pdus) == 0 && (s.state != behind && s.catchup == nil || s.catchup != nil && s.catchup.done) {
 		n := 0
-		for n < len(s.queue) && n < maxPDUs && room > len(s.queue[n].pdu) {
+		for n < len(s.queue) && n < s.most() && room > len(s.queue[n].pdu) {
 			room -= len(s.queue[n].pdu)
 			pdus = append(pdus, s.queue[n].pdu)
 			n++
@@ -85,6 +85,14 @@ func (q *Queues) edus(ctx context.Context, s *server, txn *transaction, stored b
 	return append(out, s.fleeting.take(maxEDUs-len(out))...), nil
 }
 
+// most is how many events a transaction may have. Queues.mu is held.
+func (s *server) most() int {
+	if s.careful {
+		return 1
+	}
+	return maxPDUs
+}
+
 // catchUp returns the next events for a server that is behind.
 func (q *Queues) catchUp(ctx context.Context, s *server, txn *transaction) ([]json.RawMessage, error) {
 	q.mu.Lock()
@@ -93,20 +101,20 @@ func (q *Queues) catchUp(ctx context.Context, s *server, txn *transaction) ([]js
 		s.catchup = &catchup{target: q.track.handed(), more: true}
 	}
 	c := s.catchup
-	since := s.behind
+	since, most := s.behind, s.most()
 	q.mu.Unlock()
 	if c == nil || c.done {
 		return nil, nil
 	}
 	if !c.extras {
-		pdus, err := q.extras(ctx, s, c, txn)
+		pdus, err := q.extras(ctx, s, c, txn, most)
 		if err != nil || len(pdus) > 0 {
 			return pdus, err
 		}
 	}
 	var pdus []json.RawMessage
 	size := 0
-	for len(pdus) < maxPDUs && size < maxBody/2 {
+	for len(pdus) < most && size < maxBody/2 {
 		room, err := q.nextRoom(ctx, s.name, since, c)
 		if err != nil {
 			return nil, err
@@ -118,7 +126,7 @@ func (q *Queues) catchUp(ctx context.Context, s *server, txn *transaction) ([]js
 		if err != nil {
 			return nil, err
 		}
-		if len(pdus)+len(resp.PDUs) > maxPDUs && len(pdus) > 0 {
+		if len(pdus)+len(resp.PDUs) > most && len(pdus) > 0 {
 			break // in the next transaction
 		}
 		for _, p := range resp.PDUs[:min(len(resp.PDUs), maxPDUs)] {
@@ -157,10 +165,10 @@ func (q *Queues) nextRoom(ctx context.Context, name string, since int64, c *catc
 	}
 }
 
-// extras returns events that are remembered for a server.
-func (q *Queues) extras(ctx context.Context, s *server, c *catchup, txn *transaction) ([]json.RawMessage, error) {
+// extras returns at most so many of the events that are remembered for a server.
+func (q *Queues) extras(ctx context.Context, s *server, c *catchup, txn *transaction, most int) ([]json.RawMessage, error) {
 	for {
-		positions, err := q.o.DB.ExtraEvents(ctx, s.name, maxPDUs)
+		positions, err := q.o.DB.ExtraEvents(ctx, s.name, most)
 		if err != nil {
 			return nil, err
 		}
@@ -219,7 +227,7 @@ func (q *Queues) settled(ctx context.Context, s *server) {
 	err := q.o.DB.WriteProgress(ctx, storage.Progress{Behind: map[string]int64{s.name: storage.Current}})
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	s.state, s.catchup = current, nil
+	s.state, s.catchup, s.careful = current, nil, false
 	if err != nil && ctx.Err() == nil {
 		// The row says less than is true; after a restart the server gets some events again.
 		q.o.Log.WithError(err).WithField("server", s.name).Warn("that a server has caught up cannot be stored")

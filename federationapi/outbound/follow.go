@@ -51,18 +51,16 @@ func (q *Queues) follow(ctx context.Context) {
 
 // begin returns where to read on; without a cursor that is the end of the log.
 func (q *Queues) begin(ctx context.Context) (int64, error) {
-	pos, err := q.o.DB.Cursor(ctx)
+	pos, known, err := q.o.DB.Cursor(ctx)
 	if err != nil {
 		return -1, err
 	}
-	if pos == 0 {
+	if !known {
 		if pos, err = bus.Head(ctx, q.o.Bus, roomapi.Log); err != nil {
 			return -1, err
 		}
-		if pos > 0 {
-			if err := q.o.DB.WriteProgress(ctx, storage.Progress{Cursor: pos}); err != nil {
-				return -1, err
-			}
+		if err := q.o.DB.WriteProgress(ctx, storage.Progress{Cursor: &pos}); err != nil {
+			return -1, err
 		}
 	}
 	q.mu.Lock()
@@ -78,7 +76,7 @@ func (q *Queues) reset(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	progress := storage.Progress{Cursor: max(head, 1), Behind: map[string]int64{}}
+	progress := storage.Progress{Cursor: &head, Behind: map[string]int64{}}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, s := range q.servers {

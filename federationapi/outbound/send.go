@@ -157,7 +157,7 @@ func (q *Queues) failed(ctx context.Context, s *server, txn *transaction, err er
 	s.txn = txn
 	if given {
 		// Its events hold the cursor back no longer, and the newest ones will follow.
-		s.txn = nil
+		s.txn, s.careful = nil, true
 		s.edus = max(0, s.edus-txn.edus)
 		for i := range txn.items {
 			q.release(&txn.items[i])

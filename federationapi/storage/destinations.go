@@ -80,8 +80,8 @@ func (d *DB) ForgetFailures(ctx context.Context, before int64) error {
 
 // Progress is a change of what has been sent, made as a whole.
 type Progress struct {
-	// Cursor, if > 0: up to there all events are sent, or their servers are behind.
-	Cursor int64
+	// Cursor, if not nil: up to there all events are sent, or their servers are behind.
+	Cursor *int64
 	// Behind are new values of Destination.Behind; for who is Current, nothing is remembered any more.
 	Behind map[string]int64
 	// Extra are events to remember for servers that are behind, Sent those to forget.
@@ -120,23 +120,24 @@ func (d *DB) WriteProgress(ctx context.Context, p Progress) error {
 				return err
 			}
 		}
-		if p.Cursor == 0 {
+		if p.Cursor == nil {
 			return nil
 		}
-		return tx.Exec(upsertCursor, p.Cursor)
+		return tx.Exec(upsertCursor, *p.Cursor)
 	})
 }
 
-// Cursor returns the cursor, 0 if there is none yet.
-func (d *DB) Cursor(ctx context.Context) (pos int64, err error) {
+// Cursor returns the cursor; known is false if there is none yet.
+func (d *DB) Cursor(ctx context.Context) (pos int64, known bool, err error) {
 	err = d.db.Read(ctx, func(r *store.Reader) error {
 		err := r.Row(selectCursor).Scan(&pos)
 		if errors.Is(err, store.ErrNoRows) {
 			return nil
 		}
+		known = err == nil
 		return err
 	})
-	return pos, err
+	return pos, known, err
 }
 
 // ExtraEvents lists events that are remembered for a server, the oldest first.

@@ -1,6 +1,7 @@
 package peertest
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/tls"
@@ -10,6 +11,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +28,7 @@ type Peer struct {
 
 	mu       sync.Mutex // guards what follows
 	handlers map[string]http.HandlerFunc
+	prefixes map[string]http.HandlerFunc
 	requests map[string]int
 	last     map[string]*Seen // by path; "": any
 }
@@ -41,7 +44,7 @@ type Seen struct {
 // network.
 func New(t testing.TB, n *Net, name, hostPort string, hosts ...string) *Peer {
 	t.Helper()
-	p := &Peer{Name: name, t: t, handlers: map[string]http.HandlerFunc{}, requests: map[string]int{}, last: map[string]*Seen{}}
+	p := &Peer{Name: name, t: t, handlers: map[string]http.HandlerFunc{}, prefixes: map[string]http.HandlerFunc{}, requests: map[string]int{}, last: map[string]*Seen{}}
 	p.server = httptest.NewUnstartedServer(p)
 	p.server.TLS = &tls.Config{Certificates: []tls.Certificate{n.CA.Leaf(hosts...)}, MinVersion: tls.VersionTLS12}
 	p.server.EnableHTTP2 = true
@@ -63,6 +66,13 @@ func (p *Peer) Handle(path string, h http.HandlerFunc) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.handlers[path] = h
+}
+
+// HandlePrefix scripts the paths that begin with a prefix and have no script of their own.
+func (p *Peer) HandlePrefix(prefix string, h http.HandlerFunc) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.prefixes[prefix] = h
 }
 
 // Answer scripts a path with a fixed answer.
@@ -102,7 +112,13 @@ func (p *Peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	seen := &Seen{Host: r.Host, SNI: r.TLS.ServerName, Proto: r.Proto, URI: r.RequestURI, Header: r.Header, Body: body}
 	p.last[""], p.last[r.URL.Path] = seen, seen
 	h := p.handlers[r.URL.Path]
+	for prefix, other := range p.prefixes {
+		if h == nil && strings.HasPrefix(r.URL.Path, prefix) {
+			h = other
+		}
+	}
 	p.mu.Unlock()
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	if h == nil {
 		http.Error(w, `{"errcode":"M_UNRECOGNIZED","error":"not scripted"}`, http.StatusNotFound)
 		return
