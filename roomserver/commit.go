@@ -1,6 +1,8 @@
 package roomserver
 
 import (
+	"slices"
+
 	"hearth/internal/pdu"
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
@@ -182,6 +184,11 @@ func (c *commit) branch(it *item) (err error) {
 	p, h := it.plan, c.head
 	for _, snap := range p.merges {
 		c.keepSnap(snap)
+	}
+	if p.given != nil && !it.hidden() {
+		gap := storage.Gap{Ord: it.ord - 1, Snap: p.given.ID}
+		c.rows.Gaps = append(c.rows.Gaps, gap)
+		h.gaps = append(slices.Clip(h.gaps), gap)
 	}
 	after := p.before
 	if p.after != 0 {

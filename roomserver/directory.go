@@ -27,7 +27,9 @@ var shownInDirectory = map[string]bool{
 // entry works out the directory entry that a batch leaves behind, if the room has
 // one and the batch changes it. The number of members is filled in at the commit.
 func (b *batch) entry(ctx context.Context) error {
-	if !b.room.published || !slices.ContainsFunc(b.items, func(it *item) bool { return it.ev.IsState() && shownInDirectory[it.ev.Type] }) {
+	if !b.room.published || !slices.ContainsFunc(b.items, func(it *item) bool {
+		return it.ev.IsState() && shownInDirectory[it.ev.Type] || it.plan != nil && len(it.plan.delta) > 0
+	}) {
 		return nil
 	}
 	row, err := directoryEntry(ctx, b.room.room, b.stateEvent)

@@ -17,7 +17,8 @@ import (
 type plan struct {
 	work   *workChain
 	before *state.Snapshot
-	after  int64 // number of the snapshot after the event; 0: it is before
+	given  *state.Snapshot // the state before the event as another server told it; nil: it did not
+	after  int64           // number of the snapshot after the event; 0: it is before
 	merges []*state.Snapshot
 	keep   []extremity // the forward extremities that stay
 	aside  bool        // the event becomes none
@@ -167,7 +168,7 @@ func (b *batch) tellDelta(ctx context.Context, it *item, p *plan, result *state.
 	}
 	p.told, p.gone, p.reset = nil, nil, false
 	list := p.delta
-	if it.row.IsState && !slices.ContainsFunc(list, func(e state.Entry) bool { return e.Key == it.key }) {
+	if it.row.IsState && !changes(list, it.key) {
 		// The event did not come to hold its key: readers must not believe it.
 		nid, err := state.Get(ctx, p.work, result, it.key)
 		if err != nil {

@@ -2,10 +2,12 @@ package roomserver
 
 import (
 	"context"
+	"slices"
 
 	"hearth/internal/bus"
 	"hearth/internal/pdu"
 	"hearth/roomserver/roomapi"
+	"hearth/roomserver/state"
 	"hearth/roomserver/storage"
 )
 
@@ -62,9 +64,62 @@ func (s *Server) putEvents(ctx context.Context, rows []*storage.Event, put func(
 				return err
 			}
 		}
-		put(row.Nid, entry)
+		if row.Flags&storage.FlagForked != 0 {
+			if err := s.putChange(ctx, ref.ID, row, &entry); err != nil {
+				return err
+			}
+		}
+		put(row.Ord>>storage.OrdShift, entry)
 	}
 	return nil
+}
+
+// putChange adds how the room's state changed by more than the event itself.
+func (s *Server) putChange(ctx context.Context, roomID string, row *storage.Event, entry *roomapi.Entry) error {
+	r, h, done, err := s.view(ctx, roomID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	before, err := s.store.CurBefore(ctx, row.Room, row.Ord)
+	if err != nil {
+		return err
+	}
+	work := h.chain.work()
+	from, err := work.one(ctx, before)
+	if err != nil {
+		return err
+	}
+	to, err := work.one(ctx, row.Cur)
+	if err != nil {
+		return err
+	}
+	delta, err := state.Diff(ctx, work, from, to)
+	if err != nil {
+		return err
+	}
+	key := state.Key{Type: row.Type, StateKey: row.StateKey}
+	if row.IsState && !changes(delta, key) {
+		nid, err := state.Get(ctx, work, to, key)
+		if err != nil {
+			return err
+		}
+		delta = append(delta, state.Entry{Key: key, Event: nid})
+	}
+	told, gone, reset, err := s.told(ctx, r, delta, row.Nid)
+	if err != nil {
+		return err
+	}
+	entry.Gone, entry.Reset = gone, reset
+	for _, e := range told {
+		entry.State = append(entry.State, e.client)
+	}
+	return nil
+}
+
+// changes reports whether a list of changes has a key.
+func changes(delta []state.Entry, key state.Key) bool {
+	return slices.ContainsFunc(delta, func(e state.Entry) bool { return e.Key == key })
 }
 
 // redactedBy returns the present form of the event that a redaction has redacted; nil if it did not.

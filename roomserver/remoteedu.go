@@ -155,6 +155,7 @@ func (s *Server) remoteReceipt(ctx context.Context, r *room, userID string, rece
 func (s *Server) handleInput() error {
 	for _, err := range []error{
 		bus.Handle(s.bus, roomapi.FederationRoom, s.federationRoom),
+		bus.Handle(s.bus, roomapi.Receive, s.receive),
 		bus.Handle(s.bus, roomapi.RemoteTyping, s.remoteTyping),
 		bus.Handle(s.bus, roomapi.RemoteReceipts, s.remoteReceipts),
 	} {

@@ -66,6 +66,7 @@ type Server struct {
 	typing  *typing
 	claims  *claims
 	acls    *acls
+	inbox   *inbox
 	snaps   *lru.Cache[int64, *state.Snapshot]
 
 	roomSeq, snapSeq atomic.Int64
@@ -95,6 +96,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		aliases: newReservations(),
 		claims:  newClaims(),
 		acls:    newACLs(),
+		inbox:   newInbox(d.Now),
 		snaps:   lru.New(snapCacheBytes, snapSize),
 	}
 	s.search, err = search.New(ctx, search.Deps{
@@ -123,6 +125,9 @@ func (s *Server) start(ctx context.Context) error {
 	s.outlierSeq.Store(min(counters.Outlier, 0))
 	s.typing = newTyping(s.now, func(t *roomapi.Typing) { roomapi.TypingTopic.Publish(s.bus, t) })
 	s.entries = bus.NewPublisher(s.bus, roomapi.Log, s.store.DB.Head)
+	if err := s.startInbox(ctx); err != nil {
+		return err
+	}
 	if err := s.handle(); err != nil {
 		return fmt.Errorf("roomserver: register calls: %w", err)
 	}
@@ -134,6 +139,7 @@ func (s *Server) start(ctx context.Context) error {
 func (s *Server) Run(ctx context.Context) error {
 	s.work.Go(func() { s.typing.run(ctx) })
 	s.work.Go(func() { s.expireTxns(ctx) })
+	s.work.Go(func() { s.runInbox(ctx) })
 	s.work.Go(func() { s.search.Run(ctx) })
 	select {
 	case <-ctx.Done():

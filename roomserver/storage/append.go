@@ -106,6 +106,7 @@ type Append struct {
 	// Waiting are redactions of events that we do not have, Arrived those whose event came.
 	Waiting, Arrived []WaitingRedaction
 	Processed        []string // ids of events that leave the inbox
+	Gaps             []Gap
 	Relations        []Relation
 	Broken           []Relation // relations of children that are redacted
 	Aliases          []Alias
@@ -218,6 +219,11 @@ func (a *Append) writeRest(tx *store.Tx) error {
 	}
 	if a.Published != nil {
 		if err := a.Published.Write(tx); err != nil {
+			return err
+		}
+	}
+	for _, g := range a.Gaps {
+		if err := tx.Exec(`INSERT INTO gap (room, ord, snap) VALUES ($1, $2, $3)`, a.Room, g.Ord, g.Snap); err != nil {
 			return err
 		}
 	}

@@ -146,6 +146,13 @@ func (s *Store) SnapAt(ctx context.Context, room, ord int64) (snap, pos int64, e
 	return snap, pos, err
 }
 
+// CurBefore returns the room's state after the last live event before an order.
+func (s *Store) CurBefore(ctx context.Context, room, ord int64) (snap int64, err error) {
+	err = s.row(ctx, "find state", `SELECT cur FROM event WHERE room = $1 AND ord < $2 AND (nid > 0 OR flags & $3 <> 0) ORDER BY ord DESC LIMIT 1`,
+		[]any{room, ord, int64(FlagPromoted)}, &snap)
+	return snap, err
+}
+
 // StateChange is an event in the history of one piece of state.
 type StateChange struct {
 	Nid, Ord int64

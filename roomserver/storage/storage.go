@@ -56,7 +56,6 @@ const (
 	FlagAside                  // is no forward extremity, because there were too many
 	FlagPromoted               // was an outlier and then became live: nid < 0, and the log table has its position
 	FlagForked                 // it changed the room's state by more than itself
-	FlagGap                    // we do not have all events before it
 )
 
 // HiddenFlags are those whose events no client sees.
