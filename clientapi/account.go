@@ -85,10 +85,11 @@ func (s *Server) deactivate(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	unbound := s.unbindAll(r.Context(), userID)
 	revoked, err := userapi.Deactivate.Do(r.Context(), s.bus, &userapi.DeactivateRequest{UserID: userID, Erase: req.Erase})
 	if err != nil {
 		return nil, err
 	}
 	s.tokens.revoke(revoked)
-	return map[string]string{"id_server_unbind_result": "success"}, nil // there are no identifiers to unbind
+	return unbindAnswer(unbound), nil
 }

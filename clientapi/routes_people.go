@@ -24,6 +24,9 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{post, v1 + "/login/get_token", user, optionalBody, s.getLoginToken},
 
 		{get, v3 + "/account/3pid", user, noneBody, s.threePIDs},
+		{post, v3 + "/account/3pid/bind", user, objectBody, s.bindThreePID},
+		{post, v3 + "/account/3pid/delete", user, objectBody, s.deleteThreePID},
+		{post, v3 + "/account/3pid/unbind", user, objectBody, s.unbindThreePID},
 
 		{get, "/.well-known/matrix/support", anyone, noneBody, s.support},
 		{get, v3 + "/presence/{userId}/status", user, noneBody, s.getPresence},
@@ -56,8 +59,6 @@ func (s *Server) mailRoutes() []matrixhttp.Route {
 	return table([]line{
 		{post, v3 + "/account/3pid", user, objectBody, s.addThreePID},
 		{post, v3 + "/account/3pid/add", user, objectBody, s.addThreePID},
-		{post, v3 + "/account/3pid/delete", user, objectBody, s.deleteThreePID},
-		{post, v3 + "/account/3pid/unbind", user, objectBody, s.unbindThreePID},
 		{post, v3 + "/register/email/requestToken", anyone, objectBody, s.registerEmailToken},
 		{post, v3 + "/account/password/email/requestToken", anyone, objectBody, s.passwordEmailToken},
 		{post, v3 + "/account/3pid/email/requestToken", anyone, objectBody, s.accountEmailToken},

@@ -23,6 +23,7 @@ import (
 	"hearth/clientapi/account"
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/delayed"
+	"hearth/clientapi/identity"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
 	"hearth/clientapi/moderation"
@@ -63,6 +64,7 @@ type Deps struct {
 	Support      SupportOptions
 	Notices      NoticeOptions
 	SSO          SSOOptions
+	Identity     IdentityOptions
 	// Presence tells users who else is online.
 	Presence bool
 	// Mail sends e-mail; nil: this server sends none.
@@ -80,6 +82,8 @@ type Deps struct {
 	DenyNetworks, AllowNetworks []netip.Prefix
 	// MaxUpload bounds an upload to the content repository, in bytes; 0: as in media.Deps.
 	MaxUpload int64
+	// UserFiles and UserBytes are as in media.Deps.
+	UserFiles, UserBytes int64
 	// Previews connects to pages that users name; nil: no previews of links.
 	Previews *safedial.Dialer
 }
@@ -102,7 +106,8 @@ type Server struct {
 	nonces     *nonces
 	mail       *mail.Sender
 	outside    *http.Client
-	sso        *sso.Client // nil: there is none
+	sso        *sso.Client      // nil: there is none
+	identity   *identity.Client // as sso
 	seen       *seenDevices
 	bell       *roomBell
 	pages      *pages
@@ -133,7 +138,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	}
 	repository, err := media.New(ctx, media.Deps{
 		ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
-		Now: d.Now, MaxUpload: d.MaxUpload, Previews: d.Previews,
+		Now: d.Now, MaxUpload: d.MaxUpload, UserFiles: d.UserFiles, UserBytes: d.UserBytes, Previews: d.Previews,
 		Bus: d.Bus, Remote: media.FromServers(d.Bus, d.MaxUpload),
 	})
 	if err != nil {
@@ -201,6 +206,9 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	}
 	var err error
 	if s.sso, err = newSSO(&d); err != nil {
+		return nil, err
+	}
+	if s.identity, err = newIdentity(&d); err != nil {
 		return nil, err
 	}
 	if d.Registration.RequireEmail && d.Mail == nil {

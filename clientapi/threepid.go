@@ -64,7 +64,7 @@ func (s *Server) addThreePID(r *matrixhttp.Request) (any, error) {
 type threePIDRequest struct {
 	Medium  string `json:"medium"`
 	Address string `json:"address"`
-	// IDServer is not asked; it has a type all the same.
+	// IDServer is where it was bound; empty: wherever that was.
 	IDServer string `json:"id_server"`
 }
 
@@ -83,10 +83,6 @@ func namedThreePID(r *matrixhttp.Request) (*threePIDRequest, error) {
 	return req, nil
 }
 
-// noUnbind is the answer about an identity server: this server binds nothing to any,
-// so it knows none that it could ask.
-func noUnbind() any { return map[string]string{"id_server_unbind_result": "no-support"} }
-
 // deleteThreePID is POST /account/3pid/delete.
 func (s *Server) deleteThreePID(r *matrixhttp.Request) (any, error) {
 	req, err := namedThreePID(r)
@@ -98,11 +94,17 @@ func (s *Server) deleteThreePID(r *matrixhttp.Request) (any, error) {
 			UserID: r.Identity.UserID, ThreePID: userapi.ThreePID{Medium: req.Medium, Address: req.Address},
 		})
 	}
-	return noUnbind(), err
+	if err != nil {
+		return nil, err
+	}
+	return s.unbindFor(r, req)
 }
 
 // unbindThreePID is POST /account/3pid/unbind.
 func (s *Server) unbindThreePID(r *matrixhttp.Request) (any, error) {
-	_, err := namedThreePID(r)
-	return noUnbind(), err
+	req, err := namedThreePID(r)
+	if err != nil {
+		return nil, err
+	}
+	return s.unbindFor(r, req)
 }

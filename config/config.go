@@ -35,16 +35,18 @@ type Config struct {
 	Sessions       Sessions       `yaml:"sessions"`
 	SSO            SSO            `yaml:"sso"`
 	Email          Email          `yaml:"email"`
-	ServerNotices  ServerNotices  `yaml:"server_notices"`
-	Support        Support        `yaml:"support"`
-	Turn           Turn           `yaml:"turn"`
-	Calls          Calls          `yaml:"calls"`
-	RateLimits     Switch         `yaml:"rate_limits"`
-	Presence       Switch         `yaml:"presence"`
-	Appservices    []string       `yaml:"appservices"` // paths of registration files
-	Media          Media          `yaml:"media"`
-	URLPreviews    Switch         `yaml:"url_previews"`
-	Logging        Logging        `yaml:"logging"`
+	// IdentityServers are names of servers.
+	IdentityServers []string      `yaml:"identity_servers"`
+	ServerNotices   ServerNotices `yaml:"server_notices"`
+	Support         Support       `yaml:"support"`
+	Turn            Turn          `yaml:"turn"`
+	Calls           Calls         `yaml:"calls"`
+	RateLimits      Switch        `yaml:"rate_limits"`
+	Presence        Switch        `yaml:"presence"`
+	Appservices     []string      `yaml:"appservices"` // paths of registration files
+	Media           Media         `yaml:"media"`
+	URLPreviews     Switch        `yaml:"url_previews"`
+	Logging         Logging       `yaml:"logging"`
 }
 
 // Listeners are the addresses that Hearth listens on.
@@ -130,6 +132,9 @@ type Switch struct {
 // Media bounds uploads.
 type Media struct {
 	MaxUpload Size `yaml:"max_upload"`
+	// UserBytes and UserFiles bound what one user may keep here; 0: no bound.
+	UserBytes Size `yaml:"user_bytes"`
+	UserFiles int  `yaml:"user_files"`
 }
 
 // Logging says what is logged and how.
@@ -157,17 +162,18 @@ func Defaults() *Config {
 			Mode: "closed", MinPasswordLength: 8, TermsVersion: "1",
 			RecaptchaVerifyURL: "https://www.google.com/recaptcha/api/siteverify",
 		},
-		Sessions:      Sessions{AccessTokenLifetime: Duration(time.Hour), KeepAddresses: Duration(7 * 24 * time.Hour)},
-		SSO:           SSO{Providers: []SSOProvider{}, TrustedRedirects: []string{}},
-		Email:         Email{Security: "starttls"},
-		ServerNotices: ServerNotices{DisplayName: "Server", RoomName: "Notices of this server"},
-		Turn:          Turn{URIs: []string{}, Lifetime: Duration(24 * time.Hour)},
-		Calls:         Calls{LiveKit: []string{}},
-		RateLimits:    Switch{Enabled: true},
-		Presence:      Switch{Enabled: true},
-		Appservices:   []string{},
-		Media:         Media{MaxUpload: 100 << 20},
-		Logging:       Logging{Level: "info", Format: "text"},
+		Sessions:        Sessions{AccessTokenLifetime: Duration(time.Hour), KeepAddresses: Duration(7 * 24 * time.Hour)},
+		SSO:             SSO{Providers: []SSOProvider{}, TrustedRedirects: []string{}},
+		Email:           Email{Security: "starttls"},
+		IdentityServers: []string{},
+		ServerNotices:   ServerNotices{DisplayName: "Server", RoomName: "Notices of this server"},
+		Turn:            Turn{URIs: []string{}, Lifetime: Duration(24 * time.Hour)},
+		Calls:           Calls{LiveKit: []string{}},
+		RateLimits:      Switch{Enabled: true},
+		Presence:        Switch{Enabled: true},
+		Appservices:     []string{},
+		Media:           Media{MaxUpload: 100 << 20, UserBytes: 10 << 30, UserFiles: 100_000},
+		Logging:         Logging{Level: "info", Format: "text"},
 	}
 }
 

@@ -49,7 +49,8 @@ public_base_url: https://x/
 rate_limits: {enabled: false}
 presence: {enabled: false}
 appservices: [a.yaml, b.yaml]
-media: {max_upload: 5KiB}
+identity_servers: [i.org]
+media: {max_upload: 5KiB, user_bytes: 6MiB, user_files: 7}
 url_previews: {enabled: true}
 logging: {level: debug, format: json}
 `)
@@ -72,7 +73,8 @@ logging: {level: debug, format: json}
 			Mode: "open", SharedSecret: "s3", MinPasswordLength: 12, RequireEmail: true, Guests: true, TermsURL: "https://t", PrivacyURL: "https://p",
 			TermsVersion: "2", RecaptchaPublicKey: "a", RecaptchaPrivateKey: "b", RecaptchaVerifyURL: "https://v",
 		},
-		Sessions: Sessions{AccessTokenLifetime: Duration(5 * time.Minute)},
+		Sessions:        Sessions{AccessTokenLifetime: Duration(5 * time.Minute)},
+		IdentityServers: []string{"i.org"},
 		SSO: SSO{TrustedRedirects: []string{"https://t/"}, Providers: []SSOProvider{{
 			ID: "i", Name: "n", Issuer: "https://i", ClientID: "c", Scopes: []string{"profile"}, UserClaim: "preferred_username", NameClaim: "name", Newcomers: true,
 		}}},
@@ -82,7 +84,7 @@ logging: {level: debug, format: json}
 		Turn:          Turn{URIs: []string{"turn:a"}, Secret: "s", Username: "u", Password: "p", Lifetime: Duration(2 * time.Hour)},
 		Calls:         Calls{LiveKit: []string{"https://l"}},
 		Appservices:   []string{"a.yaml", "b.yaml"},
-		Media:         Media{MaxUpload: 5 << 10},
+		Media:         Media{MaxUpload: 5 << 10, UserBytes: 6 << 20, UserFiles: 7},
 		URLPreviews:   Switch{Enabled: true},
 		Logging:       Logging{Level: "debug", Format: "json"},
 	}
@@ -247,6 +249,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"registration.privacy_url": "https://x", "registration.recaptcha_verify_url": "https://x", "registration.terms_url": "https://x",
 		"sessions.access_token_lifetime": "90s", "sessions.keep_addresses": "1d", "support.admin_email": "a@b", "support.security_email": "a@b",
 		"support.admin_user": "@a:b", "support.security_user": "@a:b", "support.page": "https://x", "trusted_proxies": "::1",
+		"identity_servers": "x.org", "media.user_bytes": "8KiB", "media.user_files": "9",
 		"sso.trusted_redirects": "https://x/", "turn.lifetime": "1h", "turn.uris": "turn:x", "calls.livekit": "https://x",
 	}
 	var environ []string

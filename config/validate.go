@@ -52,6 +52,14 @@ func (l *loader) validate() {
 	if slices.Contains(c.Appservices, "") {
 		l.invalid("appservices", "must be a list of paths; one of them is empty")
 	}
+	if c.Media.UserBytes < 0 || c.Media.UserFiles < 0 {
+		l.invalid("media.user_files", "and user_bytes must not be negative; 0 is without bound")
+	}
+	for _, s := range c.IdentityServers {
+		if _, _, err := pdu.ParseServerName(s); err != nil {
+			l.invalid("identity_servers", "%q is not a server name", s)
+		}
+	}
 	if c.Media.MaxUpload <= 0 {
 		l.invalid("media.max_upload", "must be greater than 0")
 	}

@@ -101,6 +101,8 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		MaxUpload: int64(c.Media.MaxUpload), Appservices: a.services, Previews: previews,
 		DenyNetworks: denied(c), AllowNetworks: c.Outbound.AllowNetworks,
 		Presence: c.Presence.Enabled, SSO: singleSignOn(c),
+		Identity:  clientapi.IdentityOptions{Servers: c.IdentityServers, Key: a.key},
+		UserBytes: int64(c.Media.UserBytes), UserFiles: int64(c.Media.UserFiles),
 		Mail: sender, TrustedProxies: c.TrustedProxies,
 		AccessTokenLifetime: time.Duration(c.Sessions.AccessTokenLifetime), SeenFor: time.Duration(c.Sessions.KeepAddresses),
 		Registration: clientapi.RegistrationOptions{

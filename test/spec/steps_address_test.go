@@ -31,6 +31,10 @@ var addressSteps = []step{
 	{"e-mail for registration", func(w *world) {
 		w.confirmAddress("requestTokenToRegisterEmail", "new@example.org")
 	}},
+	{"identity servers", func(w *world) { // the server knows none
+		body := object{"id_server": "id.example.org", "id_access_token": "token", "sid": "sid", "client_secret": "secret"}
+		w.refused(w.alice, "bind3PID", request{body: body}, http.StatusBadRequest, "M_SERVER_NOT_TRUSTED")
+	}},
 	{"telephone numbers", func(w *world) {
 		body := object{"client_secret": "secret", "country": "GB", "phone_number": "07700900001", "send_attempt": 1}
 		for _, id := range []string{"requestTokenTo3PIDMSISDN", "requestTokenToRegisterMSISDN", "requestTokenToResetPasswordMSISDN"} {

@@ -274,7 +274,7 @@ func scenario(t *testing.T, server *harness.Server, service *service, mail *smtp
 // refusals lists operations that cannot succeed on the scenario's server, but refuse
 // as the specification says.
 var refusals = []string{
-	"inviteBy3PID",    // there is no identity server
+	"inviteBy3PID", "bind3PID", // there is no identity server
 	"getAuthMetadata", // this is no OAuth authorization server
 	// The legacy endpoints only know what was uploaded before they were frozen.
 	"getContent", "getContentOverrideName", "getContentThumbnail",
