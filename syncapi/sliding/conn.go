@@ -56,6 +56,9 @@ type state struct {
 	// recount: a room that was left comes into the list, or goes out of it, because
 	// the client has been told: those that it knows are there, unless they are forgotten.
 	recount bool
+	// hold, if not 0, says that rooms are held back until the device has the messages up
+	// to this position of the user log.
+	hold int64
 }
 
 // change is what an answer makes of the state. Its rooms are only those that change.

@@ -27,11 +27,10 @@ func (t *toDevice) position() (int64, error) {
 	return n, nil
 }
 
-// device writes what there is to tell the device of itself: messages, the numbers of
-// its keys, and whose device lists it must read again. Messages are read after it is
-// known up to where the answer goes: those that were sent before an event of the
-// answer are in it.
-func (r *round) device(ctx context.Context) error {
+// readDevice asks what there is to tell the device of itself: messages, and the numbers
+// of its keys. Messages are read after it is known up to where the answer goes: those
+// that were sent before an event of the answer are in it.
+func (r *round) readDevice(ctx context.Context) (err error) {
 	ext := &r.request.ext
 	if r.req.DeviceID == "" || !ext.ToDevice.Enabled && !ext.E2EE.Enabled {
 		return nil
@@ -40,17 +39,54 @@ func (r *round) device(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, err := r.s.engine.DeviceSync(ctx, r.user, r.req.DeviceID, since, since)
-	if err != nil {
-		return err
+	r.deviceState, err = r.s.engine.DeviceSync(ctx, r.user, r.req.DeviceID, since, since)
+	return err
+}
+
+// holds says whether events wait for the messages that do not fit into the answer: the
+// keys to decrypt the events may be among them, and some clients try only once. It
+// ends when the device has what was there when it began, so that nobody can keep
+// events from a device by sending messages without end.
+func (r *round) holds() bool {
+	return r.pos != nil && r.request.ext.ToDevice.Enabled && r.deviceState != nil && r.deviceState.More &&
+		(r.base.hold == 0 || r.deviceState.Last < r.base.hold)
+}
+
+// hold makes an answer that has messages only, and after which the client knows no more
+// of rooms than before.
+func (r *round) hold() error {
+	now := r.view.Now.User
+	r.next = change{state: *r.base}
+	r.next.seq, r.next.rooms = r.conn.last+1, map[string]known{}
+	if r.next.hold == 0 {
+		r.next.hold = now
 	}
-	if ext.E2EE.Enabled {
-		if err := r.keys(ctx, d); err != nil {
+	r.prepare()
+	return r.messages()
+}
+
+// device writes what readDevice has read.
+func (r *round) device(ctx context.Context) error {
+	if r.deviceState == nil {
+		return nil
+	}
+	if r.request.ext.E2EE.Enabled {
+		if err := r.keys(ctx, r.deviceState); err != nil {
 			return err
 		}
 	}
-	if !ext.ToDevice.Enabled || len(d.Messages) == 0 && !r.out.begun {
+	return r.messages()
+}
+
+// messages writes the to_device extension.
+func (r *round) messages() error {
+	d, ext := r.deviceState, &r.request.ext.ToDevice
+	if !ext.Enabled || len(d.Messages) == 0 && !r.out.begun {
 		return nil
+	}
+	since, err := ext.position()
+	if err != nil {
+		return err
 	}
 	o := render.Open(nil)
 	o.Key("next_batch")

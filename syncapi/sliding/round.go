@@ -21,6 +21,8 @@ type round struct {
 	base *state
 	out  answer
 	next change // what the answer makes of base
+	// deviceState is what the device is told of itself; nil if it has not asked.
+	deviceState *core.DeviceState
 
 	targets []target
 	// What may change unread counts: other push rules, receipts of the user's own.
@@ -60,12 +62,17 @@ func (r *round) render(ctx context.Context) error {
 		seq: r.conn.last + 1, since: r.view.Now, rooms: map[string]known{}, counts: r.base.counts,
 		rules: r.rules.text, direct: r.view.Settings.Direct, ext: r.request.ext.enabled(),
 	}
+	if err := r.readDevice(ctx); err != nil {
+		return err
+	}
+	if r.holds() {
+		return r.hold()
+	}
 	r.noteUnread()
 	if err := r.choose(ctx); err != nil {
 		return err
 	}
-	r.out.counts, r.out.txn = r.next.counts, r.txn
-	r.out.pos = viewapi.Pos{Slot: r.s.slot, Conn: r.conn.id, Seq: r.next.seq, Token: r.next.since}
+	r.prepare()
 	if r.pos == nil || !maps.Equal(r.next.counts, r.base.counts) && r.rules.text != r.base.rules {
 		r.out.start() // the client must know the counts of lists that it has just asked for
 	}
@@ -73,6 +80,12 @@ func (r *round) render(ctx context.Context) error {
 		return err
 	}
 	return r.extend(ctx)
+}
+
+// prepare sets what the answer begins with.
+func (r *round) prepare() {
+	r.out.counts, r.out.txn = r.next.counts, r.txn
+	r.out.pos = viewapi.Pos{Slot: r.s.slot, Conn: r.conn.id, Seq: r.next.seq, Token: r.next.since}
 }
 
 // needsAll decides whether every room of the user must be looked at. It runs under
