@@ -127,7 +127,11 @@ func (b *batch) enter(ctx context.Context, in *incoming, known map[string]*store
 	}
 	linear := in.state == nil && b.followsAll(it)
 	st := b.stateFor(ctx, p, linear)
-	if err := b.judge(ctx, it, known[createID(b.room.id)], st, linear); err != nil {
+	now, err := b.stateNow(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := b.judge(it, known[createID(b.room.id)], st, now, linear); err != nil {
 		return err
 	}
 	if err := b.redactions(ctx, it, was, st); err != nil {
@@ -207,6 +211,20 @@ func (b *batch) stateFor(ctx context.Context, p *plan, linear bool) failing {
 	return &snapState{ctx: ctx, b: b, loader: p.work, snap: p.before}
 }
 
+// stateNow is the current state for the check for soft failure. Where another server told
+// the state before the event, ours may be out of date, and what was told may be a lie: so it
+// is the resolution of both.
+func (b *batch) stateNow(ctx context.Context, p *plan) (failing, error) {
+	if p.given == nil {
+		return &authState{ctx: ctx, b: b}, nil
+	}
+	snap, fresh, err := b.snapshotOf(ctx, p.work, []*state.Snapshot{p.before, b.base.snap})
+	if fresh {
+		p.merges = append(p.merges, snap)
+	}
+	return &snapState{ctx: ctx, b: b, loader: p.work, snap: snap}, err
+}
+
 // failing is a state whose reads can fail: then the rules must not be believed.
 type failing interface {
 	auth.State
@@ -251,7 +269,7 @@ func (s *snapState) read(typ, stateKey string) (*stored, error) {
 }
 
 // judge decides whether the event is rejected or soft-failed.
-func (b *batch) judge(ctx context.Context, it *item, create *stored, before failing, linear bool) error {
+func (b *batch) judge(it *item, create *stored, before, now failing, linear bool) error {
 	if !b.room.version.DomainlessRoomIDs {
 		create = nil
 	}
@@ -268,10 +286,9 @@ func (b *batch) judge(ctx context.Context, it *item, create *stored, before fail
 	if linear {
 		return nil
 	}
-	now := &authState{ctx: ctx, b: b}
 	err = auth.Check(it.ev, now)
-	if now.err != nil {
-		return now.err
+	if now.failed() != nil {
+		return now.failed()
 	}
 	softFailed, err := asRejection(err)
 	if softFailed {
