@@ -135,8 +135,8 @@ func (q *Queues) catchUp(ctx context.Context, s *server, txn *transaction) ([]js
 		}
 		c.rooms = c.rooms[1:]
 	}
-	if len(pdus) > 0 {
-		return pdus, nil
+	if len(pdus) > 0 || !c.extras {
+		return pdus, nil // what is not on disk yet comes next time
 	}
 	return nil, q.caughtUp(ctx, s, c)
 }
@@ -168,12 +168,15 @@ func (q *Queues) nextRoom(ctx context.Context, name string, since int64, c *catc
 // extras returns at most so many of the events that are remembered for a server.
 func (q *Queues) extras(ctx context.Context, s *server, c *catchup, txn *transaction, most int) ([]json.RawMessage, error) {
 	for {
+		q.mu.Lock()
+		all := s.unwritten == 0
+		q.mu.Unlock()
 		positions, err := q.o.DB.ExtraEvents(ctx, s.name, most)
 		if err != nil {
 			return nil, err
 		}
 		if len(positions) == 0 {
-			c.extras = true
+			c.extras = all
 			return nil, nil
 		}
 		events, err := q.outgoing(ctx, positions)
@@ -218,8 +221,12 @@ func (q *Queues) caughtUp(ctx context.Context, s *server, c *catchup) error {
 // settled removes the row of a server that has got everything.
 func (q *Queues) settled(ctx context.Context, s *server) {
 	q.mu.Lock()
-	if s.state != catching || s.catchup == nil || !s.catchup.done || len(s.queue) > 0 {
+	if s.state != catching || s.catchup == nil || !s.catchup.done || len(s.queue) > 0 || s.unwritten > 0 {
+		wait := s.unwritten > 0
 		q.mu.Unlock()
+		if wait {
+			pause(ctx, q.o.Tune.Scan)
+		}
 		return
 	}
 	s.state = clearing

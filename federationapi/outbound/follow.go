@@ -199,6 +199,7 @@ func (q *Queues) hand(ctx context.Context, batch []bus.Positioned[roomapi.Entry]
 			}
 			if ending && (s.state == behind || s.state == catching) {
 				extra = append(extra, storage.ServerEvent{Server: name, Pos: e.Pos})
+				s.unwritten++
 			}
 		}
 		if len(extra) > 0 && extra[len(extra)-1].Pos == e.Pos {
@@ -237,6 +238,7 @@ func (q *Queues) remember(ctx context.Context, extra []storage.ServerEvent) erro
 	defer q.mu.Unlock()
 	last := int64(0)
 	for _, e := range extra {
+		q.servers[e.Server].unwritten-- // who has some is not forgotten
 		if e.Pos != last {
 			q.track.release(e.Pos)
 		}

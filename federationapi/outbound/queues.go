@@ -196,7 +196,7 @@ func (q *Queues) dispatch() {
 
 // forget drops a server that has got everything. q.mu is held.
 func (q *Queues) forget(s *server) {
-	if !s.busy && s.state == current && !s.hasWork() {
+	if !s.busy && s.state == current && !s.hasWork() && s.unwritten == 0 {
 		delete(q.servers, s.name)
 	}
 }

@@ -49,6 +49,8 @@ type server struct {
 	// catchup is set while it gets the newest events of its rooms. In the state behind, events
 	// have been passed over since, and another round will follow.
 	catchup *catchup
+	// unwritten counts events that must be remembered for it and are not on disk yet.
+	unwritten int
 	// careful: it has refused a transaction for good, so it gets its events one by one until
 	// it has caught up.
 	careful bool

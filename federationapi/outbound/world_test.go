@@ -356,7 +356,7 @@ func (f *far) take(w http.ResponseWriter, r *http.Request) {
 	if f.answer != nil {
 		status = f.answer(r.Host, s)
 	}
-	s.took = status == 200 && hang == nil
+	at := len(f.seen[r.Host])
 	f.seen[r.Host] = append(f.seen[r.Host], s)
 	f.mu.Unlock()
 	if hang != nil {
@@ -366,6 +366,9 @@ func (f *far) take(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	f.mu.Lock()
+	f.seen[r.Host][at].took = status == 200
+	f.mu.Unlock()
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, `{"pdus":{}}`)
 }
