@@ -148,14 +148,11 @@ func (s *Server) submitted(r *matrixhttp.Request, membership string) (*roomapi.A
 	return &roomapi.AcceptRequest{Origin: r.Identity.Server, RoomID: room, Membership: membership, Event: pduwire.Of(e)}, nil
 }
 
-// memberEvent checks a member event of the origin's user that is sent alone: its
-// signatures, and that it is what the path says.
+// memberEvent checks a member event of the origin's user that is sent alone: that it is
+// what the path says, and its signatures.
 func (s *Server) memberEvent(r *matrixhttp.Request, version *pdu.RoomVersion, room string, raw json.RawMessage) (*pdu.Event, error) {
-	e, err := verify.Submitted(r.Context(), s.keys, version, raw, s.deps.ServerName)
+	e, err := pdu.Parse(version, raw)
 	if err != nil {
-		if m := merr.From(err); m.Temporary {
-			return nil, merr.Unavailable("A key that signed the event cannot be had now").WithCause(err)
-		}
 		return nil, merr.InvalidParam("The event is not valid: %s", text(err)).WithCause(err)
 	}
 	switch {
@@ -170,7 +167,14 @@ func (s *Server) memberEvent(r *matrixhttp.Request, version *pdu.RoomVersion, ro
 	case e.Redacted:
 		return nil, merr.InvalidParam("The content hash of the event does not match")
 	}
-	return e, nil
+	// Only now: other servers may have to be asked for keys.
+	if e, err = verify.Submitted(r.Context(), s.keys, version, raw, s.deps.ServerName); err == nil {
+		return e, nil
+	}
+	if merr.From(err).Temporary {
+		return nil, merr.Unavailable("A key that signed the event cannot be had now").WithCause(err)
+	}
+	return nil, merr.InvalidParam("The event is not valid: %s", text(err)).WithCause(err)
 }
 
 // roomOf is the room of the path: 400 if it is none.

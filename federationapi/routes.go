@@ -34,6 +34,7 @@ func (s *Server) routes() []matrixhttp.Route {
 		{Method: http.MethodGet, Path: "/_matrix/key/v2/query/{serverName}", Handle: s.queryOne},
 		{Method: http.MethodPost, Path: "/_matrix/key/v2/query", Body: matrixhttp.Body{Max: maxQuery}, Handle: s.queryMany},
 		{Method: http.MethodGet, Path: v1 + "/openid/userinfo", Handle: s.openIDUser},
+		{Method: http.MethodPut, Path: v1 + "/3pid/onbind", Body: matrixhttp.Body{Max: bindBody}, Handle: s.onBind},
 
 		put(v1+"/send/{txnId}", inbound.MaxBody, s.transaction),
 		get(v1+"/query/directory", s.quick(s.queryDirectory)),

@@ -556,7 +556,7 @@ func FuzzEDU(f *testing.F) {
 			return
 		}
 		for _, when := range []phase{before, after} {
-			if err := w.edus(t.Context(), []edu{{typ, content}}, when); err != nil {
+			if err := w.edus(context.Background(), []edu{{typ, content}}, when); err != nil {
 				t.Fatal(err)
 			}
 		}
