@@ -50,6 +50,7 @@ type Store struct {
 	passwords  *hasher
 	notes      *logrus.Entry
 	news       chan struct{} // rings when a profile was changed
+	keys       *devicekeys.Keys
 }
 
 // New opens the database and registers the handlers.
@@ -117,9 +118,11 @@ func (s *Store) handle(log *logrus.Entry) error {
 			return err
 		}
 	}
-	if err := devicekeys.Handle(devicekeys.Deps{Bus: s.bus, Users: s.users, ServerName: s.serverName, Log: log}); err != nil {
+	keys, err := devicekeys.Handle(devicekeys.Deps{Bus: s.bus, Users: s.users, ServerName: s.serverName, Log: log, Now: s.now})
+	if err != nil {
 		return err
 	}
+	s.keys = keys
 	return bus.ServeLog(s.bus, userapi.Log, func(ctx context.Context, after int64, limit int) ([]bus.Positioned[userapi.Entry], int64, error) {
 		return s.users.ReadLog(ctx, after, limit, s.userID)
 	})
@@ -129,7 +132,18 @@ func on[Req, Resp any](s *Store, c bus.Call[Req, Resp], h func(context.Context, 
 	return func() error { return bus.Handle(s.bus, c, h) }
 }
 
-func (s *Store) userID(localpart string) string { return "@" + localpart + ":" + s.serverName }
+// userID is the id of a local user. The log is also about users of other servers, who
+// have their full id instead of a localpart.
+func (s *Store) userID(localpart string) string {
+	if strings.HasPrefix(localpart, "@") {
+		return localpart
+	}
+	return "@" + localpart + ":" + s.serverName
+}
+
+// Resync keeps what is known of the devices of users of other servers up to date until
+// ctx ends.
+func (s *Store) Resync(ctx context.Context) error { return s.keys.Resync(ctx) }
 
 // local returns the localpart of one of our users, 404 M_NOT_FOUND for any other.
 func (s *Store) local(userID string) (string, error) {

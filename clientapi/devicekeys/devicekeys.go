@@ -8,11 +8,13 @@
 //	todevice.go                messages between devices
 //	backup.go                  backups of room keys
 //	dehydrated.go              devices without a client
+//	remote.go, resync.go       devices of users of other servers, and their messages
 package devicekeys
 
 import (
 	"context"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/sirupsen/logrus"
@@ -29,18 +31,23 @@ type Deps struct {
 	Users      *storage.Users
 	ServerName string
 	Log        *logrus.Entry // may be nil
+	Now        func() time.Time
 }
 
 // Keys answers the calls of userapi that have to do with encryption.
 type Keys struct {
+	bus        *bus.Bus
 	users      *storage.Users
 	serverName string
 	log        *logrus.Entry
+	now        func() time.Time
+	stale      chan struct{} // rings when a list of devices became stale
 }
 
-// Handle registers the handlers.
-func Handle(d Deps) error {
-	k := &Keys{users: d.Users, serverName: d.ServerName, log: d.Log}
+// Handle registers the handlers. The result keeps lists of other servers' devices up to
+// date while its Resync runs.
+func Handle(d Deps) (*Keys, error) {
+	k := &Keys{bus: d.Bus, users: d.Users, serverName: d.ServerName, log: d.Log, now: d.Now, stale: make(chan struct{}, 1)}
 	for _, err := range []error{
 		bus.Handle(d.Bus, userapi.UploadKeys, k.upload),
 		bus.HandleStream(d.Bus, userapi.QueryKeys, k.query),
@@ -62,12 +69,19 @@ func Handle(d Deps) error {
 		bus.Handle(d.Bus, userapi.PutDehydrated, k.putDehydrated),
 		bus.Handle(d.Bus, userapi.GetDehydrated, k.getDehydrated),
 		bus.Handle(d.Bus, userapi.DeleteDehydrated, k.deleteDehydrated),
+		bus.Handle(d.Bus, userapi.DeviceListUpdate, k.deviceListUpdate),
+		bus.Handle(d.Bus, userapi.SigningKeyUpdate, k.signingKeyUpdate),
+		bus.Handle(d.Bus, userapi.SetRemoteDevices, k.setRemoteDevices),
+		bus.Handle(d.Bus, userapi.TrackDeviceLists, k.trackDeviceLists),
+		bus.Handle(d.Bus, userapi.DistrustDeviceLists, k.distrustDeviceLists),
+		bus.Handle(d.Bus, userapi.SendToDeviceFromRemote, k.fromRemote),
+		bus.Handle(d.Bus, userapi.DeviceListPosition, k.deviceListPosition),
 	} {
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return k, nil
 }
 
 func (k *Keys) userID(localpart string) string { return "@" + localpart + ":" + k.serverName }
@@ -119,7 +133,7 @@ func (k *Keys) changedDeviceLists(ctx context.Context, req *userapi.ChangedDevic
 	}
 	answer := &userapi.ChangedDeviceListsResponse{Next: next, More: more}
 	for _, u := range users {
-		answer.Users = append(answer.Users, k.userID(u))
+		answer.Users = append(answer.Users, k.fullID(u))
 	}
 	for _, u := range signed {
 		answer.Signed = append(answer.Signed, k.fullID(u))

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -26,6 +27,7 @@ type house struct {
 	bus   *bus.Bus
 	users *account.Store
 	ctx   context.Context
+	clock atomic.Int64 // by how many nanoseconds time is ahead
 }
 
 // each runs a test on both engines; on one with direct calls and on the other over NATS.
@@ -50,12 +52,14 @@ func (h *house) open() {
 		h.t.Fatal(err)
 	}
 	h.users, err = account.New(h.ctx, account.Deps{
-		Bus: h.bus, ServerName: "test", DataDir: h.o.DataDir, DatabaseURL: h.o.URL, Log: h.o.Log, Now: time.Now, MinPasswordLength: 8,
+		Bus: h.bus, ServerName: "test", DataDir: h.o.DataDir, DatabaseURL: h.o.URL, Log: h.o.Log, Now: h.now, MinPasswordLength: 8,
 	})
 	if err != nil {
 		h.t.Fatal(err)
 	}
 }
+
+func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
 
 func (h *house) shut() {
 	if h.users == nil {

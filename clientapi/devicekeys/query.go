@@ -14,16 +14,21 @@ import (
 const queryChunk = 64 << 10
 
 // query streams the keys of users (POST /keys/query). Users and devices that are not
-// there are left out.
+// there are left out; of users of other servers it tells what is kept, and whether their
+// servers have to be asked.
 func (k *Keys) query(ctx context.Context, req *userapi.QueryKeysRequest, send func([]byte) error) error {
 	viewer, _ := k.localpart(req.Viewer)
 	var users []string
 	devices := map[string][]string{}
 	for id, wanted := range req.Users {
-		if localpart, ok := k.localpart(id); ok {
-			users = append(users, localpart)
-			devices[localpart] = wanted
+		name, ok := k.localpart(id)
+		if _, domain, err := pdu.ParseUserID(id); !ok && (err != nil || domain == k.serverName) {
+			continue
+		} else if !ok {
+			name = id
 		}
+		users = append(users, name)
+		devices[name] = wanted
 	}
 	sort.Strings(users)
 	var buf []byte
@@ -67,9 +72,13 @@ func only(id *storage.Identity, wanted []string) *storage.Identity {
 	return id
 }
 
-// appendParts writes what viewer may see of a user.
+// appendParts writes what viewer may see of a user, who is named by the full id if it is
+// one of another server.
 func (k *Keys) appendParts(parts []userapi.KeyPart, localpart, viewer string, id *storage.Identity) []userapi.KeyPart {
-	userID := k.userID(localpart)
+	userID := k.fullID(localpart)
+	if userID == localpart && (!id.Known || id.Stale) {
+		parts = append(parts, userapi.KeyPart{Part: userapi.AskPart, UserID: userID})
+	}
 	later := map[string][]storage.Signature{}
 	for _, s := range id.Signatures {
 		later[s.Key] = append(later[s.Key], s)

@@ -43,13 +43,18 @@ func (k *Keys) sendToDevice(ctx context.Context, req *userapi.SendToDeviceReques
 	if err != nil {
 		return nil, err
 	}
+	k.warn(dropped)
+	return &userapi.Empty{}, nil
+}
+
+// warn tells the administrator of messages that did not fit.
+func (k *Keys) warn(dropped []storage.Dropped) {
 	for _, d := range dropped {
 		if k.log != nil {
 			k.log.WithFields(map[string]any{"user_id": k.userID(d.Localpart), "device_id": d.Device, "messages": d.Messages}).
 				Warn("to-device queue is full, the oldest messages were dropped")
 		}
 	}
-	return &userapi.Empty{}, nil
 }
 
 // messages renders the messages of a request in a fixed order.

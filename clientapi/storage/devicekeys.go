@@ -15,7 +15,8 @@ const (
 		ON CONFLICT (localpart, device) DO UPDATE SET keys = excluded.keys`
 	deleteDeviceKey = `DELETE FROM device_key WHERE localpart = $1 AND device = $2`
 
-	selectLastChange = `SELECT pos FROM device_change WHERE localpart = $1 ORDER BY pos DESC LIMIT 1`
+	// the last change of a device: those of cross-signing keys have no place in the chain
+	selectLastChange = `SELECT pos FROM device_change WHERE localpart = $1 AND device <> '' ORDER BY pos DESC LIMIT 1`
 	upsertChange     = `INSERT INTO device_change (localpart, device, pos, prev, gone) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (localpart, device) DO UPDATE SET pos = excluded.pos, prev = excluded.prev, gone = excluded.gone`
 	selectOldGone = `SELECT device FROM device_change WHERE localpart = $1 AND gone ORDER BY pos DESC LIMIT 1000 OFFSET 100`
@@ -34,7 +35,8 @@ type DeviceKey struct {
 	Keys                []byte // canonical JSON
 }
 
-// changed logs that the device list of a user has another form for others.
+// changed logs that the device list of a user has another form for others. localpart is
+// the full id of a user of another server.
 func changed(tx *Tx, localpart, device string, gone bool) error {
 	var prev int64
 	if err := tx.Row(selectLastChange, localpart).Scan(&prev); err != nil && !errors.Is(err, store.ErrNoRows) {

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -25,13 +26,17 @@ type Identity struct {
 	Devices    []DeviceKey
 	Cross      []CrossKey
 	Signatures []Signature
+	// Known and Stale are set for users of other servers: there is a list, which may
+	// differ from the truth.
+	Known, Stale bool
 }
 
 // MaxIdentities is how many identities are read at a time.
 const MaxIdentities = 50
 
-// Identities reads the keys of at most MaxIdentities users as viewer, a localpart or
-// empty, may see them, from one snapshot. Every user has an entry.
+// Identities reads the keys of at most MaxIdentities users, localparts or full ids of
+// users of other servers, as viewer, a localpart or empty, may see them, from one
+// snapshot. Every user has an entry.
 func (u *Users) Identities(ctx context.Context, viewer string, users []string) (found map[string]*Identity, err error) {
 	err = u.db.Read(ctx, func(r *store.Reader) error {
 		found, err = identities(r, viewer, users)
@@ -42,15 +47,24 @@ func (u *Users) Identities(ctx context.Context, viewer string, users []string) (
 
 func identities(q store.Queryer, viewer string, users []string) (map[string]*Identity, error) {
 	found := make(map[string]*Identity, len(users))
-	for _, localpart := range users {
-		found[localpart] = &Identity{}
+	var here, elsewhere []string
+	for _, user := range users {
+		found[user] = &Identity{}
+		if remote(user) {
+			elsewhere = append(elsewhere, user)
+		} else {
+			here = append(here, user)
+		}
 	}
-	for len(users) > 0 {
-		n := min(len(users), MaxIdentities)
-		if err := readIdentities(q, viewer, users[:n], found); err != nil {
+	for some := range slices.Chunk(here, MaxIdentities) {
+		if err := readIdentities(q, viewer, some, found); err != nil {
 			return nil, err
 		}
-		users = users[n:]
+	}
+	for some := range slices.Chunk(elsewhere, MaxIdentities) {
+		if err := readRemote(q, viewer, some, found); err != nil {
+			return nil, err
+		}
 	}
 	return found, nil
 }
@@ -68,7 +82,15 @@ func readIdentities(q store.Queryer, viewer string, users []string, found map[st
 	if err != nil {
 		return err
 	}
-	err = eachOf(q, selectCrossOf, users, nil, func(rows *store.Rows) error {
+	if err := crossKeysOf(q, users, found); err != nil {
+		return err
+	}
+	return signaturesOf(q, viewer, users, found)
+}
+
+func crossKeysOf(q store.Queryer, users []string, found map[string]*Identity) error {
+	var user string
+	return eachOf(q, selectCrossOf, users, nil, func(rows *store.Rows) error {
 		var k CrossKey
 		if err := rows.Scan(&user, &k.Purpose, &k.ID, &k.Keys); err != nil {
 			return err
@@ -76,9 +98,9 @@ func readIdentities(q store.Queryer, viewer string, users []string, found map[st
 		found[user].Cross = append(found[user].Cross, k)
 		return nil
 	})
-	if err != nil {
-		return err
-	}
+}
+
+func signaturesOf(q store.Queryer, viewer string, users []string, found map[string]*Identity) error {
 	return eachOf(q, selectSignatures, users, []any{viewer}, func(rows *store.Rows) error {
 		var s Signature
 		if err := rows.Scan(&s.Target, &s.Key, &s.Signer, &s.SignerKey, &s.Signature); err != nil {

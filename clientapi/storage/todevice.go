@@ -56,25 +56,63 @@ func (u *Users) SendToDevice(ctx context.Context, localpart, dev, txn string, pa
 				return err
 			}
 		}
-		known := map[string][]Device{}
-		for _, m := range messages {
-			targets, err := targets(tx, m, known)
-			if err != nil {
-				return err
-			}
-			for _, id := range targets {
-				n, err := enqueue(tx, m.Localpart, id, m.Event, limits)
-				if err != nil {
-					return err
-				}
-				if n > 0 {
-					dropped = append(dropped, Dropped{m.Localpart, id, n})
-				}
-			}
-		}
-		return nil
+		dropped, err = deliver(tx, messages, limits)
+		return err
 	})
 	return dropped, err
+}
+
+const (
+	insertRemoteMessage = `INSERT INTO remote_message (origin, message_id, at) VALUES ($1, $2, $3)`
+	selectRemoteMessage = `SELECT at FROM remote_message WHERE origin = $1 AND message_id = $2`
+	deleteRemoteMessage = `DELETE FROM remote_message WHERE (origin, message_id) IN
+		(SELECT origin, message_id FROM remote_message WHERE at < $1 ORDER BY at LIMIT 20)`
+)
+
+// SendFromRemote puts messages of another server into the queues of devices, unless it has
+// sent them with the same id before.
+func (u *Users) SendFromRemote(ctx context.Context, origin, id string, messages []ToDevice, limits ToDeviceLimits) (dropped []Dropped, err error) {
+	err = u.write(ctx, func(tx *Tx) error {
+		dropped = nil
+		var at int64
+		switch err := tx.Row(selectRemoteMessage, origin, id).Scan(&at); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, store.ErrNoRows):
+			return err
+		}
+		now := tx.Now().UnixMilli()
+		if err := tx.Exec(deleteRemoteMessage, now-limits.Forget); err != nil {
+			return err
+		}
+		if err := tx.Exec(insertRemoteMessage, origin, id, now); err != nil {
+			return err
+		}
+		dropped, err = deliver(tx, messages, limits)
+		return err
+	})
+	return dropped, err
+}
+
+// deliver puts messages into the queues of the devices that exist.
+func deliver(tx *Tx, messages []ToDevice, limits ToDeviceLimits) (dropped []Dropped, err error) {
+	known := map[string][]Device{}
+	for _, m := range messages {
+		targets, err := targets(tx, m, known)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range targets {
+			n, err := enqueue(tx, m.Localpart, id, m.Event, limits)
+			if err != nil {
+				return nil, err
+			}
+			if n > 0 {
+				dropped = append(dropped, Dropped{m.Localpart, id, n})
+			}
+		}
+	}
+	return dropped, nil
 }
 
 func noteTxn(tx *Tx, localpart, dev, txn string, part int64, limits ToDeviceLimits) (done bool, err error) {
