@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"hearth/federationapi/remoteapi"
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
 	"hearth/internal/store"
@@ -141,14 +142,21 @@ func (s *Server) mayManageAliases(ctx context.Context, roomID, userID string) er
 	return nil
 }
 
-// resolveAlias finds the room of an alias of this server.
+// resolveAlias finds the room of an alias, if need be by asking the server whose it is.
 func (s *Server) resolveAlias(ctx context.Context, req *roomapi.AliasRequest) (*roomapi.AliasResponse, error) {
 	_, domain, err := pdu.ParseAlias(req.Alias)
 	if err != nil {
 		return nil, merr.InvalidParam("Invalid room alias")
 	}
 	if domain != s.serverName {
-		return nil, merr.NotFound("Unknown room alias")
+		found, err := remoteapi.ResolveAlias.Do(ctx, s.bus, &remoteapi.AliasRequest{Alias: req.Alias})
+		if err != nil {
+			return nil, err
+		}
+		if _, _, err := pdu.ParseRoomID(found.RoomID); err != nil {
+			return nil, badAnswer("The alias points to no room")
+		}
+		return &roomapi.AliasResponse{RoomID: found.RoomID, Servers: found.Servers}, nil
 	}
 	_, roomID, err := s.store.Alias(ctx, req.Alias)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -157,8 +165,17 @@ func (s *Server) resolveAlias(ctx context.Context, req *roomapi.AliasRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &roomapi.AliasResponse{RoomID: roomID, Servers: []string{s.serverName}}, nil
+	_, h, done, err := s.view(ctx, roomID)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	servers := append([]string{s.serverName}, h.hosts.list()...)
+	return &roomapi.AliasResponse{RoomID: roomID, Servers: servers[:min(len(servers), maxAliasServers)]}, nil
 }
+
+// maxAliasServers is how many servers of a room an answer names.
+const maxAliasServers = 50
 
 // maxAliases bounds what listAliases answers.
 const maxAliases = 1000

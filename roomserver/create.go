@@ -47,24 +47,31 @@ func (s *Server) create(ctx context.Context, req *roomapi.CreateRequest) (*rooma
 		}
 	}
 	defer release()
-	lr := s.newRoom(c.version)
-	defer lr.unlock()
-	b := lr.begin()
-	if err := c.fill(ctx, b); err != nil {
-		return nil, err
-	}
-	lr.published = req.Public
-	if err := b.entry(ctx); err != nil {
-		return nil, err
-	}
-	wait, err := b.stage()
+	roomID, err := c.store(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := wait(ctx); err != nil {
-		return nil, err
+	s.inviteAll(ctx, roomID, req)
+	return &roomapi.CreateResponse{RoomID: roomID}, nil
+}
+
+// store makes the room and waits until it is on disk.
+func (c *creation) store(ctx context.Context) (roomID string, err error) {
+	lr := c.s.newRoom(c.version)
+	defer lr.unlock()
+	b := lr.begin()
+	if err := c.fill(ctx, b); err != nil {
+		return "", err
 	}
-	return &roomapi.CreateResponse{RoomID: lr.id}, nil
+	lr.published = c.req.Public
+	if err := b.entry(ctx); err != nil {
+		return "", err
+	}
+	wait, err := b.stage()
+	if err != nil {
+		return "", err
+	}
+	return lr.id, wait(ctx)
 }
 
 // creation is a checked createRoom request.
@@ -284,8 +291,8 @@ func (c *creation) fill(ctx context.Context, b *batch) error {
 		b.rows.Aliases = []storage.Alias{{Alias: c.alias, Room: b.room.nid, Creator: nid}}
 	}
 	for _, invitee := range c.req.Invite {
-		if invitee.UserID == creator {
-			continue
+		if invitee.UserID == creator || !b.s.isLocal(invitee.UserID) {
+			continue // users of other servers are invited to the room once it is there
 		}
 		if _, err := b.invite(ctx, creator, invitee, c.req.IsDirect, ""); err != nil {
 			return err

@@ -14,13 +14,12 @@ import (
 // twice changes nothing.
 func (s *Server) forget(ctx context.Context, req *roomapi.ForgetRequest) (*roomapi.Empty, error) {
 	// Under the room's lock, so that no join gets between the check and the write.
-	lr, err := s.lockRoom(ctx, req.RoomID)
+	lr, known, err := s.lockAny(ctx, req.RoomID)
 	if err != nil {
 		return nil, err
 	}
 	defer lr.unlock()
-	b := lr.begin()
-	membership, _, err := b.membership(ctx, req.UserID)
+	membership, err := s.membershipToForget(ctx, lr, known, req.UserID)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +35,22 @@ func (s *Server) forget(ctx context.Context, req *roomapi.ForgetRequest) (*rooma
 		return &roomapi.Empty{}, err
 	}
 	return &roomapi.Empty{}, wait(ctx)
+}
+
+// membershipToForget is a user's membership, from outside if that is newer; "" if there is none.
+func (s *Server) membershipToForget(ctx context.Context, lr *lockedRoom, known bool, userID string) (string, error) {
+	_, m, err := s.outside(ctx, lr.id, userID)
+	if err == nil {
+		return storage.MembershipName(m.Membership), nil
+	}
+	if notFoundAs(err, nil) != nil {
+		return "", err
+	}
+	if !known {
+		return "", merr.NotFound("Unknown room").WithCause(errNoRoom)
+	}
+	membership, _, err := lr.begin().membership(ctx, userID)
+	return membership, err
 }
 
 func (s *Server) stageForget(ctx context.Context, lr *lockedRoom, userID string) (wait func(context.Context) error, err error) {

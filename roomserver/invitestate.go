@@ -17,6 +17,9 @@ var strippedTypes = [...]string{
 // inviteState returns stripped state to an invited or knocking user: what the room
 // shows of itself, and the member events of the user and of who invited them.
 func (s *Server) inviteState(ctx context.Context, req *roomapi.InviteStateRequest) (*roomapi.InviteStateResponse, error) {
+	if resp, err := s.outsideState(ctx, req); err == nil || notFoundAs(err, nil) != nil {
+		return resp, err
+	}
 	r, h, done, err := s.view(ctx, req.RoomID)
 	if err != nil {
 		return nil, err

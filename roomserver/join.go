@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
+	"slices"
 
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
@@ -13,14 +13,32 @@ import (
 	"hearth/roomserver/storage"
 )
 
-// join makes a user of this server a member of a room. Joining twice changes nothing.
+// join makes a user of this server a member of a room, by way of another server if we
+// are not in the room or cannot let the user in. Joining twice changes nothing.
 func (s *Server) join(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.MembershipResponse, error) {
-	roomID, err := s.roomOf(ctx, req.RoomIDOrAlias)
+	roomID, servers, err := s.find(ctx, req.RoomIDOrAlias)
 	if err != nil {
 		return nil, err
 	}
+	via := append(slices.Clone(req.Via), servers...)
+	here, err := s.isHere(ctx, roomID)
+	if err != nil {
+		return nil, err
+	}
+	if !here {
+		return s.joinElsewhere(ctx, roomID, via, req)
+	}
+	resp, err := s.joinHere(ctx, roomID, req)
+	if errors.Is(err, errCannotVouch) {
+		return s.joinElsewhere(ctx, roomID, via, req)
+	}
+	return resp, err
+}
+
+// joinHere makes a user of this server a member of a room that we are in.
+func (s *Server) joinHere(ctx context.Context, roomID string, req *roomapi.JoinRequest) (*roomapi.MembershipResponse, error) {
 	resp := &roomapi.MembershipResponse{RoomID: roomID}
-	err = s.update(ctx, roomID, func(b *batch) error {
+	err := s.update(ctx, roomID, func(b *batch) error {
 		before, e, err := b.membership(ctx, req.UserID)
 		if err != nil {
 			return err
@@ -66,9 +84,16 @@ func (b *batch) allowsGuests(ctx context.Context) error {
 
 // knock asks to be let in.
 func (s *Server) knock(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.MembershipResponse, error) {
-	roomID, err := s.roomOf(ctx, req.RoomIDOrAlias)
+	roomID, servers, err := s.find(ctx, req.RoomIDOrAlias)
 	if err != nil {
 		return nil, err
+	}
+	here, err := s.isHere(ctx, roomID)
+	if err != nil {
+		return nil, err
+	}
+	if !here {
+		return s.knockElsewhere(ctx, roomID, append(slices.Clone(req.Via), servers...), req)
 	}
 	resp := &roomapi.MembershipResponse{RoomID: roomID}
 	err = s.update(ctx, roomID, func(b *batch) error {
@@ -90,46 +115,26 @@ func (s *Server) knock(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.
 	return resp, nil
 }
 
-// roomOf translates an alias of this server; a room id stays as it is.
-func (s *Server) roomOf(ctx context.Context, idOrAlias string) (string, error) {
-	if !strings.HasPrefix(idOrAlias, "#") {
-		if _, _, err := pdu.ParseRoomID(idOrAlias); err != nil {
-			return "", merr.InvalidParam("Invalid room id or alias")
-		}
-		return idOrAlias, nil
-	}
-	found, err := s.resolveAlias(ctx, &roomapi.AliasRequest{Alias: idOrAlias})
-	if err != nil {
-		return "", err
-	}
-	return found.RoomID, nil
-}
-
 // authorisedBy finds the member who vouches for a join to a restricted room
 // ("Restricted rooms"): a local member with the power to invite, if the user is in
 // one of the rooms that the join rules name. It returns "" where the room does not
 // ask for it, and lets the auth rules refuse a join that nobody can vouch for.
 func (b *batch) authorisedBy(ctx context.Context, userID string) (string, error) {
-	if !b.room.version.RestrictedJoins {
-		return "", nil
+	by, err := b.vouch(ctx, userID)
+	if err == nil {
+		return by, nil
 	}
-	rules, err := b.stateEvent(ctx, "m.room.join_rules", "")
-	if err != nil || rules == nil {
-		return "", err
+	switch e := merr.From(err); e.Code {
+	case "M_UNABLE_TO_AUTHORISE_JOIN":
+		err = merr.Forbidden("You are not in any of the rooms whose members may join this one").WithCause(errCannotVouch)
+	case "M_UNABLE_TO_GRANT_JOIN":
+		err = merr.Forbidden("No member of this server may let you in").WithCause(errCannotVouch)
 	}
-	rule, _ := pdu.GetString(rules.ev.Content, "join_rule")
-	if rule != "restricted" && rule != "knock_restricted" {
-		return "", nil
-	}
-	member, err := b.s.inOneOf(ctx, userID, allowedRooms(rules.ev.Content))
-	if err != nil {
-		return "", err
-	}
-	if !member {
-		return "", merr.Forbidden("You are not in any of the rooms whose members may join this one")
-	}
-	return b.inviter(ctx)
+	return "", err
 }
+
+// errCannotVouch is the cause of refusing a join that another server may allow.
+var errCannotVouch = errors.New("roomserver: nobody here may let the user in")
 
 // allowedRooms reads the rooms that a restricted join rule names.
 func allowedRooms(content []byte) []string {

@@ -10,6 +10,9 @@ import (
 // leave ends the sender's membership, rejects an invite or withdraws a knock.
 // Leaving twice changes nothing.
 func (s *Server) leave(ctx context.Context, req *roomapi.MembershipRequest) (*roomapi.MembershipResponse, error) {
+	if eventID, done, err := s.leaveElsewhere(ctx, req); done || err != nil {
+		return &roomapi.MembershipResponse{RoomID: req.RoomID, EventID: eventID}, err
+	}
 	return s.change(ctx, req, func(b *batch, before string, e *stored) (string, error) {
 		switch before {
 		case "leave":

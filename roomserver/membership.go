@@ -14,8 +14,6 @@ const (
 	authorisedVia = "join_authorised_via_users_server"
 )
 
-var errRemoteInvite = merr.Forbidden("Users of other servers cannot be invited yet")
-
 // memberContent writes the content of an m.room.member event.
 type memberContent struct {
 	membership   string
@@ -91,17 +89,11 @@ func (s *Server) change(ctx context.Context, req *roomapi.MembershipRequest, f f
 }
 
 // checkMember is for member events that clients send as plain state. It keeps what
-// the server decides from being decided by clients: who vouches for a restricted
-// join, and that an invite reaches the invited.
+// the server decides from being decided by clients: who vouches for a restricted join.
 func checkMember(ctx context.Context, b *batch, d *draft) error {
 	content, _ := pdu.Delete(d.content, authorisedVia)
 	membership, _ := pdu.GetString(content, "membership")
-	switch membership {
-	case "invite":
-		if !b.s.isLocal(*d.stateKey) {
-			return errRemoteInvite
-		}
-	case "join":
+	if membership == "join" {
 		before, _, err := b.membership(ctx, *d.stateKey)
 		if err != nil {
 			return err

@@ -58,7 +58,7 @@ func (s *Server) putEvents(ctx context.Context, rows []*storage.Event, put func(
 		if err != nil {
 			return err
 		}
-		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: events[0].client, Federate: row.Flags&storage.FlagFederate != 0}
+		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: events[0].client, Federate: row.Flags&storage.FlagFederate != 0, Reset: row.Flags&storage.FlagReset != 0}
 		if events[0].ev.Redacts != "" {
 			if entry.Redacted, err = s.redactedBy(ctx, v, events[0]); err != nil {
 				return err
@@ -160,7 +160,10 @@ func (s *Server) putOthers(ctx context.Context, page *storage.LogPage, put func(
 		put(rc.Pos, roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: refs[rc.Room].ID, Receipt: &receipt, Federate: rc.Federate})
 	}
 	for _, row := range page.Rest {
+		if row.Kind == storage.OutsideKind {
+			continue
+		}
 		put(row.Pos, roomapi.Entry{Kind: roomapi.Kind(row.Kind), RoomID: refs[row.Room].ID, UserID: names[row.User]})
 	}
-	return nil
+	return s.putOutside(ctx, page, refs, put)
 }

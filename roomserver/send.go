@@ -23,7 +23,17 @@ func (s *Server) send(ctx context.Context, req *roomapi.SendRequest) (*roomapi.S
 	if err := checkSendable(&d); err != nil {
 		return nil, err
 	}
+	if d.typ == memberType && !s.isLocal(*d.stateKey) && isInvite(content) {
+		eventID, err := s.inviteElsewhere(ctx, req.RoomID, d, func(b *batch) (string, error) { return b.mayInvite(ctx, d.sender, *d.stateKey) })
+		return &roomapi.SendResponse{EventID: eventID}, err
+	}
 	return s.sendDraft(ctx, req.RoomID, d, contentChecks[req.Type])
+}
+
+// isInvite reports whether a content of m.room.member is an invite.
+func isInvite(content []byte) bool {
+	membership, _ := pdu.GetString(content, "membership")
+	return membership == "invite"
 }
 
 // check looks at a draft against the room and may correct it.

@@ -65,9 +65,11 @@ type Server struct {
 	aliases *reservations
 	typing  *typing
 	claims  *claims
-	acls    *acls
-	inbox   *inbox
-	snaps   *lru.Cache[int64, *state.Snapshot]
+	// entering lets one user at a time enter a room by way of another server.
+	entering *gates
+	acls     *acls
+	inbox    *inbox
+	snaps    *lru.Cache[int64, *state.Snapshot]
 
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
@@ -90,14 +92,15 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	}
 	s := &Server{
 		bus: d.Bus, serverName: d.ServerName, key: d.Key, log: d.Log, now: d.Now,
-		store:   &storage.Store{DB: db},
-		rooms:   newRooms(),
-		cache:   lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
-		aliases: newReservations(),
-		claims:  newClaims(),
-		acls:    newACLs(),
-		inbox:   newInbox(d.Now),
-		snaps:   lru.New(snapCacheBytes, snapSize),
+		store:    &storage.Store{DB: db},
+		rooms:    newRooms(),
+		cache:    lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
+		aliases:  newReservations(),
+		claims:   newClaims(),
+		entering: newGates(),
+		acls:     newACLs(),
+		inbox:    newInbox(d.Now),
+		snaps:    lru.New(snapCacheBytes, snapSize),
 	}
 	s.search, err = search.New(ctx, search.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -208,6 +211,7 @@ func (s *Server) handle() error {
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),
+		s.handleMembership(),
 		s.handleFederationReads(),
 		s.handleOutgoing(),
 		s.handleInput(),

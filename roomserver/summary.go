@@ -60,7 +60,7 @@ func summarize(ctx context.Context, r *room, joined int64, state lookup) (*rooma
 
 // getSummary shows a room to those who may see it from outside.
 func (s *Server) getSummary(ctx context.Context, req *roomapi.SummaryRequest) (*roomapi.Summary, error) {
-	roomID, err := s.roomOf(ctx, req.RoomIDOrAlias)
+	roomID, _, err := s.find(ctx, req.RoomIDOrAlias)
 	if err != nil {
 		return nil, err
 	}

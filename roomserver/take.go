@@ -18,6 +18,8 @@ type incoming struct {
 	// state is the state before the event as another server gave it, for an event whose
 	// prev events cannot be had; nil: it follows from the prev events.
 	state *state.Snapshot
+	// federate: we send the event on to the other servers in the room.
+	federate bool
 }
 
 // verdict is what became of an incoming event. It is on disk once the batch is, unless it
@@ -107,7 +109,7 @@ func (b *batch) claim(ctx context.Context, id string) error {
 // enter makes the event an item of the batch.
 func (b *batch) enter(ctx context.Context, in *incoming, known map[string]*stored, was *stored) error {
 	ev := in.ev
-	it := &item{prevNids: []int64{}, stored: &stored{depth: min(max(ev.Depth, 1), pdu.MaxDepth), gen: 1, ev: ev}}
+	it := &item{prevNids: []int64{}, stored: &stored{depth: min(max(ev.Depth, 1), pdu.MaxDepth), gen: 1, ev: ev}, federate: in.federate}
 	it.authEvents, _ = authEvents(ev, known)
 	for _, e := range it.authEvents {
 		it.gen = max(it.gen, e.gen+1)

@@ -90,7 +90,7 @@ func (s *Server) history(ctx context.Context, r *room, typ, stateKey, key, other
 		}
 		changes[i] = change{rows[i].Ord, value}
 	}
-	return changes, nil
+	return s.withGaps(ctx, r, k, key, other, changes)
 }
 
 // membership is the user's membership at an event: the new one at their own member event.

@@ -98,13 +98,17 @@ func (w *window) page(ctx context.Context) error {
 	if w.req.From != 0 {
 		p.low = storage.OrdAfter(w.req.From)
 	}
+	gap, broken := w.head.gapAfter(p.low, w.end)
+	if broken {
+		p.low = gap
+	}
 	if w.req.Limit == 0 {
 		p.limit = 0
 	}
 	if err := p.run(ctx); err != nil {
 		return err
 	}
-	w.info.Limited = p.more
+	w.info.Limited = p.more || broken
 	w.info.PrevBatch = roomapi.Point{Ord: p.at}
 	w.first = w.end + 1
 	for i := len(p.events) - 1; i >= 0; i-- {
