@@ -205,8 +205,12 @@ func (s *Server) restrictUser(r *matrixhttp.Request, action string, to bool, req
 	}); err != nil {
 		return err
 	}
-	_, err = userapi.Restrict.Do(r.Context(), s.bus, req)
-	return err
+	now, err := userapi.Restrict.Do(r.Context(), s.bus, req)
+	if err != nil {
+		return err
+	}
+	s.tokens.revoke(&now.Revoked)
+	return nil
 }
 
 // restrictable returns the account that a request of an administrator is about: 403 for others

@@ -178,8 +178,8 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 
 // adminRoutes is the admin API, which has its own listener unless configured otherwise.
 func (s *Server) adminRoutes() []matrixhttp.Route {
-	return table([]line{
+	return append(table([]line{
 		{http.MethodGet, "/_synapse/admin/v1/register", nil, noneBody, s.registerNonce},
 		{http.MethodPost, "/_synapse/admin/v1/register", nil, objectBody, s.registerShared},
-	})
+	}), s.administration.Routes()...)
 }

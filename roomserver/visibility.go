@@ -7,6 +7,7 @@ import (
 
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
+	"hearth/roomserver/roomapi"
 	"hearth/roomserver/state"
 	"hearth/roomserver/storage"
 )
@@ -59,6 +60,10 @@ func (s *Server) visibility(ctx context.Context, r *room, userID string) (*visib
 	var err error
 	if v.settings, err = s.history(ctx, r, visibilityType, "", "history_visibility", shared); err != nil {
 		return nil, err
+	}
+	if userID == roomapi.Everything {
+		v.memberships = []change{{-1 << 63, "join"}} // as somebody who always was in the room
+		return v, nil
 	}
 	v.memberships, err = s.history(ctx, r, memberType, userID, "membership", "leave")
 	return v, err

@@ -16,7 +16,7 @@ func restrictions(admin bool, r storage.Restrictions) userapi.Restrictions {
 	return out
 }
 
-func (s *Store) restrict(ctx context.Context, req *userapi.RestrictRequest) (*userapi.User, error) {
+func (s *Store) restrict(ctx context.Context, req *userapi.RestrictRequest) (*userapi.Restricted, error) {
 	localpart, err := s.local(req.UserID)
 	if err != nil {
 		return nil, err
@@ -35,8 +35,7 @@ func (s *Store) restrict(ctx context.Context, req *userapi.RestrictRequest) (*us
 	if err != nil {
 		return nil, err
 	}
-	s.revoke(tokens) // whoever remembers them asks again
-	return describeUser(req.UserID, after), nil
+	return &userapi.Restricted{User: *describeUser(req.UserID, after), Revoked: *s.revoke(tokens)}, nil
 }
 
 func setRole(a *storage.Account, role *string) error {

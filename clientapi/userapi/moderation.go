@@ -11,7 +11,7 @@ import (
 var (
 	// Restrict changes what an account may do, and returns it. 404 M_NOT_FOUND also for a
 	// deactivated account.
-	Restrict = bus.Call[RestrictRequest, User]{Subject: "userstore.restrict"}
+	Restrict = bus.Call[RestrictRequest, Restricted]{Subject: "userstore.restrict"}
 
 	// FileReport puts a report into the queue. Reports of the same thing share a case.
 	FileReport = bus.Call[FileReportRequest, FileReportResponse]{Subject: "moderation.report.file"}
@@ -55,6 +55,12 @@ type Restrictions struct {
 	Locked, Suspended, ShadowBanned bool
 	// Role is RoleAdmin for every administrator.
 	Role string
+}
+
+// Restricted is the account as it is now. Whoever remembers the access tokens must ask again.
+type Restricted struct {
+	User
+	Revoked
 }
 
 // Roles in the admin API. Each includes those before it.

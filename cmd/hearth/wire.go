@@ -93,7 +93,7 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 	}
 	r := c.Registration
 	s, err := clientapi.New(ctx, clientapi.Deps{
-		Bus: a.bus, ServerName: c.ServerName, DataDir: a.dataDir, DatabaseURL: c.Database.URL,
+		Bus: a.bus, ServerName: c.ServerName, Version: version(), DataDir: a.dataDir, DatabaseURL: c.Database.URL,
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
 		RegistrationMode: c.Registration.Mode, SharedSecret: c.Registration.SharedSecret,
 		MinPasswordLength: c.Registration.MinPasswordLength, PublicBaseURL: a.publicURL(),

@@ -84,6 +84,10 @@ var Log = bus.Log[Entry]{Name: "roomserver"}
 // TypingTopic carries who is typing; never stored, may be lost.
 var TypingTopic = bus.Topic[Typing]{Subject: "roomserver.typing"}
 
+// Everything, as the UserID of a query, is the server itself: it sees all that is not hidden from
+// everybody. For administrators and policies; no client can have this name.
+const Everything = "*"
+
 // Empty is an answer without content.
 type Empty struct{}
 

@@ -1,0 +1,99 @@
+package admin
+
+import (
+	"net/http"
+
+	"hearth/clientapi/userapi"
+	"hearth/internal/matrixhttp"
+)
+
+const (
+	v1   = "/_synapse/admin/v1"
+	v2   = "/_synapse/admin/v2"
+	v3   = "/_synapse/admin/v3"
+	ours = "/_hearth/admin/v1"
+)
+
+var (
+	noneBody     = matrixhttp.Body{}
+	objectBody   = matrixhttp.Body{Max: 256 << 10}
+	optionalBody = matrixhttp.Body{Max: 256 << 10, MayBeEmpty: true}
+)
+
+type line struct {
+	method, path, role string
+	body               matrixhttp.Body
+	handle             matrixhttp.Handler
+}
+
+// Routes is the table of the API.
+func (s *Server) Routes() []matrixhttp.Route {
+	routes := []matrixhttp.Route{{Method: http.MethodGet, Path: v1 + "/server_version", Handle: s.serverVersion}}
+	for _, l := range s.lines() {
+		routes = append(routes, matrixhttp.Route{Method: l.method, Path: l.path, Auth: s.role(l.role), Body: l.body, Handle: l.handle})
+	}
+	return routes
+}
+
+func (s *Server) lines() []line {
+	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
+	const read, moderate, admin = userapi.RoleRead, userapi.RoleModerate, userapi.RoleAdmin
+	const user, devices = v1 + "/users/{userId}", v2 + "/users/{userId}/devices"
+	return []line{
+		{get, v2 + "/users", read, noneBody, s.listUsers},
+		{get, v3 + "/users", read, noneBody, s.listUsersV3},
+		{get, v2 + "/users/{userId}", read, noneBody, s.getUser},
+		{put, v2 + "/users/{userId}", moderate, objectBody, s.putUser},
+		{get, v1 + "/username_available", read, noneBody, s.usernameAvailable},
+		{post, v1 + "/deactivate/{userId}", moderate, optionalBody, s.deactivate},
+		{put, v1 + "/suspend/{userId}", moderate, objectBody, s.suspend},
+		{post, v1 + "/reset_password/{userId}", admin, objectBody, s.resetPassword},
+		{post, user + "/login", admin, optionalBody, s.loginAs},
+		{get, user + "/admin", read, noneBody, s.isAdmin},
+		{put, user + "/admin", admin, objectBody, s.setAdmin},
+		{post, user + "/shadow_ban", moderate, optionalBody, s.shadowBan},
+		{del, user + "/shadow_ban", moderate, optionalBody, s.endShadowBan},
+		{get, v1 + "/whois/{userId}", read, noneBody, s.whois},
+		{get, user + "/joined_rooms", read, noneBody, s.joinedRooms},
+		{get, user + "/memberships", read, noneBody, s.memberships},
+		{get, user + "/accountdata", admin, noneBody, s.accountData},
+		{get, v1 + "/threepid/{medium}/users/{address}", read, noneBody, s.threePIDOwner},
+
+		{get, devices, read, noneBody, s.listDevices},
+		{post, devices, admin, objectBody, s.createDevice},
+		{get, devices + "/{deviceId}", read, noneBody, s.getDevice},
+		{put, devices + "/{deviceId}", moderate, objectBody, s.putDevice},
+		{del, devices + "/{deviceId}", moderate, optionalBody, s.deleteDevice},
+		{post, v2 + "/users/{userId}/delete_devices", moderate, objectBody, s.deleteDevices},
+
+		{get, v1 + "/registration_tokens", read, noneBody, s.listTokens},
+		{post, v1 + "/registration_tokens/new", admin, optionalBody, s.newToken},
+		{get, v1 + "/registration_tokens/{token}", read, noneBody, s.getToken},
+		{put, v1 + "/registration_tokens/{token}", admin, objectBody, s.putToken},
+		{del, v1 + "/registration_tokens/{token}", admin, optionalBody, s.deleteToken},
+
+		{get, v1 + "/event_reports", read, noneBody, s.eventReports},
+		{get, v1 + "/event_reports/{reportId}", read, noneBody, s.eventReport},
+		{del, v1 + "/event_reports/{reportId}", moderate, optionalBody, s.deleteEventReport},
+		{get, v1 + "/user_reports", read, noneBody, s.userReports},
+		{get, v1 + "/user_reports/{reportId}", read, noneBody, s.userReport},
+		{del, v1 + "/user_reports/{reportId}", moderate, optionalBody, s.deleteUserReport},
+
+		{post, v1 + "/send_server_notice", moderate, objectBody, s.sendNotice},
+		{put, v1 + "/send_server_notice/{txnId}", moderate, objectBody, s.sendNotice},
+
+		{get, ours + "/cases", read, noneBody, s.listCases},
+		{get, ours + "/cases/{caseId}", read, noneBody, s.getCase},
+		{put, ours + "/cases/{caseId}", moderate, objectBody, s.updateCase},
+		{get, ours + "/reports/{reportId}", read, noneBody, s.anyReport},
+		{get, ours + "/audit", read, noneBody, s.auditLog},
+		{get, ours + "/audit/verify", read, noneBody, s.verifyAudit},
+		{put, ours + "/users/{userId}/role", admin, objectBody, s.setRole},
+		{put, ours + "/users/{userId}/lock", moderate, objectBody, s.lock},
+	}
+}
+
+// serverVersion is GET /v1/server_version, for everybody.
+func (s *Server) serverVersion(*matrixhttp.Request) (any, error) {
+	return map[string]string{"server_version": s.Version}, nil
+}
