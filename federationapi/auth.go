@@ -39,10 +39,10 @@ func (s *Server) authenticate(r *matrixhttp.Request) error {
 		return err
 	}
 	if len(body) > 0 {
-		if signed.Content, err = pdu.Envelope(body); err != nil {
+		if signed.Content, body, err = pdu.Envelope(body); err != nil {
 			return unauthorized("The request body is not JSON that can be signed", err)
 		}
-		r.SetObject(signed.Content)
+		r.SetObject(body)
 	}
 	var failed error
 	for _, h := range headers {

@@ -200,7 +200,7 @@ func (o *owners) signDeep(r xmatrix.Request) string {
 	o.t.Helper()
 	object := `"destination":"` + r.Destination + `","method":"` + r.Method + `","origin":"` + o.peer.Name + `","uri":` + string(pdu.AppendString(nil, r.URI)) + "}"
 	if r.Content != nil {
-		content, err := pdu.Envelope(r.Content)
+		content, _, err := pdu.Envelope(r.Content)
 		if err != nil {
 			content = []byte("{}")
 		}

@@ -481,7 +481,7 @@ func FuzzTransaction(f *testing.F) {
 	f.Add([]byte(body([]string{"{}", `{"room_id":"!known:a.example"}`}, `{"content":{},"edu_type":"m.typing"}`)))
 	f.Add([]byte(`{"pdus":[],"edus":[{"edu_type":"m.receipt","content":{"!r:x":{"m.read":{"@u:a.example":{"event_ids":["$x"],"data":{"ts":1}}}}}}]}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		b, err := pdu.Envelope(raw)
+		_, b, err := pdu.Envelope(raw)
 		if err != nil {
 			return
 		}

@@ -51,18 +51,32 @@ const (
 // servers. It lets values nest up to 2,000 levels deep: an event that does not pass
 // the gate must be dropped alone, and not take the transaction along in which an honest
 // server sends it. The work stays bounded, since such bodies are sorted already.
-func Envelope(src []byte) ([]byte, error) {
-	if len(src) > MaxJSON {
-		return nil, gateError(errSize)
+//
+// signed is what a signature covers. body is the same with all numbers as they were
+// written, so that the gate of each event still sees them.
+func Envelope(src []byte) (signed, body []byte, err error) {
+	s, err := envelope(src, false)
+	if err != nil || !s.rewritten {
+		return s.dst, s.dst, err
 	}
-	s := scanner{src: src, dst: make([]byte, 0, len(src)), limit: MaxJSON, nesting: maxEnvelopeNesting, moves: maxEnvelopeMoves}
+	exact, err := envelope(src, true)
+	return s.dst, exact.dst, err
+}
+
+func envelope(src []byte, exact bool) (*scanner, error) {
+	if len(src) > MaxJSON {
+		return &scanner{}, gateError(errSize)
+	}
+	s := &scanner{
+		src: src, dst: make([]byte, 0, len(src)), limit: MaxJSON, nesting: maxEnvelopeNesting, moves: maxEnvelopeMoves, exact: exact,
+	}
 	if err := s.object(); err != nil {
-		return nil, gateError(err)
+		return &scanner{}, gateError(err)
 	}
 	if len(s.dst) > MaxJSON {
-		return nil, gateError(errSize)
+		return &scanner{}, gateError(errSize)
 	}
-	return s.dst, nil
+	return s, nil
 }
 
 // gateError turns a scanner's fault into the error that clients and other

@@ -251,24 +251,25 @@ func TestEnvelope(t *testing.T) {
 	nested := func(depth int) []byte {
 		return []byte(`{"a":` + strings.Repeat("[", depth) + strings.Repeat("]", depth) + "}")
 	}
-	if out, err := Envelope(nested(maxEnvelopeNesting - 1)); err != nil || len(out) != 2*maxEnvelopeNesting+4 {
+	if out, _, err := Envelope(nested(maxEnvelopeNesting - 1)); err != nil || len(out) != 2*maxEnvelopeNesting+4 {
 		t.Errorf("%d bytes: %v", len(out), err)
 	}
 	if _, err := Canonical(nested(maxEnvelopeNesting-1), false); err == nil {
 		t.Error("the gate for events lets it through")
 	}
 	for _, src := range [][]byte{nested(maxEnvelopeNesting), []byte(`{"a":1,"a":2}`), []byte(`[]`), []byte(`{"a":"\ud800"}`), make([]byte, MaxJSON+1)} {
-		if _, err := Envelope(src); err == nil {
+		if _, _, err := Envelope(src); err == nil {
 			t.Errorf("%.40s passed", src)
 		}
 	}
-	if out, err := Envelope([]byte(` {"b" : 1.50, "a" : -0} `)); err != nil || string(out) != `{"a":0,"b":1.50}` {
-		t.Errorf("%s: %v", out, err)
+	signed, body, err := Envelope([]byte(` {"b" : 1.50, "a" : -0, "c":[1E2] } `))
+	if err != nil || string(signed) != `{"a":0,"b":1.50,"c":[100]}` || string(body) != `{"a":-0,"b":1.50,"c":[1E2]}` {
+		t.Errorf("%s, %s: %v", signed, body, err)
 	}
 	// Each level is out of order, so that each byte would be moved once for each level.
 	inner := strings.Repeat("x", 1<<20)
 	start := time.Now()
-	_, err := Envelope([]byte(strings.Repeat(`{"b":0,"a":`, 1500) + `"` + inner + `"` + strings.Repeat("}", 1500)))
+	_, _, err = Envelope([]byte(strings.Repeat(`{"b":0,"a":`, 1500) + `"` + inner + `"` + strings.Repeat("}", 1500)))
 	wantCode(t, err, "M_TOO_LARGE")
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("took %v", took)

@@ -33,13 +33,13 @@ func (s *scanner) number() error {
 		if p.hasFrac || p.hasExp || zero && p.negative || !withinRange(p.whole) {
 			return errNumber
 		}
-	} else if p.hasExp {
+	} else if p.hasExp && !s.exact {
 		if n, ok := p.integer(); ok {
-			s.dst = strconv.AppendInt(s.dst, n, 10)
+			s.dst, s.rewritten = strconv.AppendInt(s.dst, n, 10), true
 			return nil
 		}
-	} else if zero && p.negative && !p.hasFrac {
-		s.dst = append(s.dst, '0')
+	} else if zero && p.negative && !p.hasFrac && !p.hasExp && !s.exact {
+		s.dst, s.rewritten = append(s.dst, '0'), true
 		return nil
 	}
 	s.dst = append(s.dst, text...)

@@ -32,9 +32,12 @@ type scanner struct {
 	limit   int      // of dst
 	nesting int      // 0: maxNesting
 	moves   int      // bytes that may still be moved; 0: any number
+	exact   bool     // numbers keep their text in any case
 	drop    []string // top-level keys that are checked and then left out
 	members []member // of all open objects; a stack
 	scratch []byte   // for putting members in order
+	// rewritten says that a number lost its text.
+	rewritten bool
 }
 
 // member is one member of an open object, as offsets in dst. The key runs from
