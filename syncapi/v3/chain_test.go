@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/roomserver/roomapi"
 	"hearth/syncapi/core"
@@ -44,12 +45,18 @@ type world struct {
 	h       *harness
 	rnd     *rand.Rand
 	clients []*client
-	held    []bus.Positioned[roomapi.Entry] // entries on their way to the engine
-	deliver func(bus.Positioned[roomapi.Entry])
-	lag     bool
-	sent    map[string]int     // messages to each device
-	sentAt  map[string][]int64 // the end of the room log when each was sent
-	trace   []string
+	// processes answer in turns, as behind a load balancer.
+	processes []*process
+	sent      map[string]int     // messages to each device
+	sentAt    map[string][]int64 // the end of the room log when each was sent
+	trace     []string
+}
+
+// process is one of those that answer.
+type process struct {
+	h    *harness
+	held []bus.Positioned[roomapi.Entry] // entries on their way to the engine
+	lag  bool
 }
 
 var (
@@ -59,7 +66,7 @@ var (
 
 // TestChains applies random histories and lets clients with various filters sync at
 // random points, through restarts, lost answers and a lagging log. What each client
-// has added up must equal the model's view after every answer, each event must come
+// has added up, from one process or from two of which each lags by itself, must equal the model's view after every answer, each event must come
 // once and in order, and nothing that the user may not see.
 func TestChains(t *testing.T) {
 	for seed := range *chains {
@@ -72,7 +79,9 @@ func TestChains(t *testing.T) {
 					t.Fatalf("history:\n%s", strings.Join(w.trace[max(0, len(w.trace)-40):], "\n"))
 				}
 			}
-			w.release(len(w.held))
+			for _, p := range w.processes {
+				p.release(len(p.held))
+			}
 			for range 2 {
 				for _, c := range w.clients {
 					w.sync(c, false)
@@ -88,12 +97,25 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.h.limits = core.Limits{Events: 4, Receipts: 2, Members: 1, Bytes: 6000, Memberships: 20, UserSyncs: 4}
 		w.h.restart(0)
 	}
-	w.deliver = w.h.owners.OnRoom
-	w.h.owners.OnRoom = func(p bus.Positioned[roomapi.Entry]) {
-		if w.lag {
-			w.held = append(w.held, p)
-		} else {
-			w.deliver(p)
+	w.processes = []*process{{h: w.h}}
+	if seed%4 > 1 {
+		other := &harness{t: t, owners: w.h.owners, limits: w.h.limits}
+		other.restart(0)
+		t.Cleanup(other.stop)
+		w.processes = append(w.processes, &process{h: other})
+	}
+	w.h.owners.OnRoom = func(entry bus.Positioned[roomapi.Entry]) {
+		for _, p := range w.processes {
+			if p.lag {
+				p.held = append(p.held, entry)
+			} else {
+				p.h.applyRoom(entry)
+			}
+		}
+	}
+	w.h.owners.OnUser = func(entry bus.Positioned[userapi.Entry]) {
+		for _, p := range w.processes {
+			p.h.applyUser(entry)
 		}
 	}
 	for i, room := range chainRooms {
@@ -127,12 +149,12 @@ func (w *world) note(format string, args ...any) {
 func pick[T any](w *world, list []T) T { return list[w.rnd.IntN(len(list))] }
 
 // release lets entries come to the engine.
-func (w *world) release(n int) {
-	for _, p := range w.held[:n] {
-		w.deliver(p)
+func (p *process) release(n int) {
+	for _, entry := range p.held[:n] {
+		p.h.applyRoom(entry)
 	}
-	w.held = w.held[n:]
-	w.lag = len(w.held) > 0
+	p.held = p.held[n:]
+	p.lag = len(p.held) > 0
 }
 
 func (w *world) step(n int) {
@@ -141,19 +163,21 @@ func (w *world) step(n int) {
 		w.sync(pick(w, w.clients), w.rnd.IntN(6) == 0)
 	case 4:
 		if w.rnd.IntN(12) == 0 {
-			w.release(len(w.held))
+			p := pick(w, w.processes)
+			p.release(len(p.held))
 			replay := int64(w.rnd.IntN(30))
 			w.note("%d: restart with replay %d", n, replay)
-			w.h.restart(replay)
+			p.h.restart(replay)
 		}
 		if w.rnd.IntN(30) == 0 {
 			w.reset(pick(w, w.clients))
 		}
 	case 5:
-		if w.lag && len(w.held) > 0 {
-			w.release(1 + w.rnd.IntN(len(w.held)))
+		p := pick(w, w.processes)
+		if p.lag && len(p.held) > 0 {
+			p.release(1 + w.rnd.IntN(len(p.held)))
 		} else {
-			w.lag = w.rnd.IntN(4) == 0
+			p.lag = w.rnd.IntN(4) == 0
 		}
 	default:
 		w.act(n)
@@ -269,11 +293,13 @@ func (w *world) actOn(n int, room, user, target string) {
 // sync lets a client sync; a lost answer has no effect on it.
 func (w *world) sync(c *client, lost bool) {
 	w.t.Helper()
-	// A view that is loaded meanwhile is ahead of the engine and waits for it.
+	// A token of the other process, or a view that is loaded meanwhile, is ahead of the
+	// engine and waits for it.
+	p := pick(w, w.processes)
 	released := make(chan struct{})
-	timer := time.AfterFunc(50*time.Millisecond, func() { w.release(len(w.held)); close(released) })
+	timer := time.AfterFunc(50*time.Millisecond, func() { p.release(len(p.held)); close(released) })
 	full := w.rnd.IntN(10) == 0
-	r := w.h.sync(viewapi.SyncRequest{UserID: c.user, DeviceID: c.device, Since: c.since, Filter: json.RawMessage(c.filter), UseStateAfter: c.after,
+	r := p.h.sync(viewapi.SyncRequest{UserID: c.user, DeviceID: c.device, Since: c.since, Filter: json.RawMessage(c.filter), UseStateAfter: c.after,
 		FullState: full})
 	if !timer.Stop() {
 		<-released
@@ -293,7 +319,7 @@ func (w *world) sync(c *client, lost bool) {
 		}
 	}
 	view := w.h.owners.View(c.user, now.Room, now.User)
-	k := &check{w: w, c: c, since: since, now: now, view: view}
+	k := &check{w: w, c: c, since: since, now: now, view: view, lag: p.lag}
 	k.apply(&r)
 	if c.since != "" && !full && since.Hold == 0 {
 		k.messagesFirst(&r)

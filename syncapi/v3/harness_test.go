@@ -92,16 +92,19 @@ type harness struct {
 
 func newHarness(t testing.TB) *harness {
 	h := &harness{t: t, owners: model.New(), limits: core.DefaultLimits()}
-	h.owners.OnRoom = func(p bus.Positioned[roomapi.Entry]) {
-		_ = h.engine.ApplyRooms(context.Background(), []bus.Positioned[roomapi.Entry]{p}) // never fails
-	}
-	h.owners.OnUser = func(p bus.Positioned[userapi.Entry]) {
-		_ = h.engine.ApplyUsers(context.Background(), []bus.Positioned[userapi.Entry]{p}) // never fails
-	}
+	h.owners.OnRoom, h.owners.OnUser = h.applyRoom, h.applyUser
 	h.owners.OnTyping = func(t *roomapi.Typing) { h.engine.ApplyTyping(t) }
 	h.restart(0)
 	t.Cleanup(func() { h.stop() })
 	return h
+}
+
+func (h *harness) applyRoom(p bus.Positioned[roomapi.Entry]) {
+	_ = h.engine.ApplyRooms(context.Background(), []bus.Positioned[roomapi.Entry]{p}) // never fails
+}
+
+func (h *harness) applyUser(p bus.Positioned[userapi.Entry]) {
+	_ = h.engine.ApplyUsers(context.Background(), []bus.Positioned[userapi.Entry]{p}) // never fails
 }
 
 func (h *harness) stop() {
