@@ -44,6 +44,9 @@ func TestSharedSecretRegistration(t *testing.T) {
 		if err != nil || !id.Admin {
 			t.Errorf("%+v %v", id, err)
 		}
+		if c := s.must("GET", "/capabilities", a.text("access_token"), ""); !strings.Contains(c.raw, `"m.account_moderation":{"lock":true,"suspend":true}`) {
+			t.Errorf("%s", c.raw)
+		}
 		if p := s.must("GET", "/profile/@root:test", "", ""); p.text("displayname") != "Äd" {
 			t.Errorf("%s", p.raw)
 		}

@@ -25,7 +25,7 @@ func TestDiscovery(t *testing.T) {
 	}
 	c := s.must("GET", "/capabilities", token, "")
 	versions := c.body["capabilities"].(map[string]any)["m.room_versions"].(map[string]any)
-	if versions["default"] != "12" || len(versions["available"].(map[string]any)) != 12 {
+	if versions["default"] != "12" || len(versions["available"].(map[string]any)) != 12 || strings.Contains(c.raw, "m.account_moderation") {
 		t.Errorf("%s", c.raw)
 	}
 	same(t, "turn", s.must("GET", "/voip/turnServer", token, "").raw, `{}`)

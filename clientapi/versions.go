@@ -3,6 +3,7 @@ package clientapi
 import (
 	"net/http"
 
+	"hearth/clientapi/userapi"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
@@ -15,17 +16,27 @@ const DefaultRoomVersion = "12"
 // what we have of later ones is named as a feature.
 func (s *Server) versions(*matrixhttp.Request) (any, error) {
 	return map[string]any{
-		"versions": []string{"r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12"},
+		"versions": []string{
+			"r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12", "v1.13",
+			"v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
+		},
 		"unstable_features": map[string]bool{
 			"org.matrix.msc2285.stable": true, // private read receipts
 			"uk.tcpip.msc4133.stable":   true, // profile fields
 			// Rooms in common with another user, under both names.
 			"uk.half-shot.msc2666.query_mutual_rooms":        true,
 			"uk.half-shot.msc2666.query_mutual_rooms.stable": true,
-			"org.matrix.simplified_msc3575":                  true,             // sliding sync
-			"org.matrix.msc3916.stable":                      true,             // authenticated media
-			"fi.mau.msc2246.stable":                          true,             // asynchronous uploads
-			"org.matrix.msc4140":                             s.delayed != nil, // events that are sent later
+			"org.matrix.simplified_msc3575":                  true, // sliding sync
+			"org.matrix.msc3916.stable":                      true, // authenticated media
+			"fi.mau.msc2246.stable":                          true, // asynchronous uploads
+			// Threads, as clients of before v1.4 look for them.
+			"org.matrix.msc3440.stable": true,
+			"org.matrix.msc3715.stable": true,             // relations in both directions
+			"org.matrix.msc3856.stable": true,             // the list of threads
+			"org.matrix.msc3827.stable": true,             // the directory by types of rooms
+			"fi.mau.msc2659.stable":     true,             // pings of application services
+			"org.matrix.msc4380.stable": true,             // users who want no invites
+			"org.matrix.msc4140":        s.delayed != nil, // events that are sent later
 		},
 	}, nil
 }
@@ -51,13 +62,13 @@ func (s *Server) discovery() any {
 }
 
 // capabilities is GET /capabilities.
-func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
+func (s *Server) capabilities(r *matrixhttp.Request) (any, error) {
 	available := map[string]string{}
 	for _, v := range pdu.Versions() {
 		available[v.ID] = "stable"
 	}
 	on, off := map[string]bool{"enabled": true}, map[string]bool{"enabled": false}
-	return map[string]any{"capabilities": map[string]any{
+	all := map[string]any{
 		"m.room_versions":                   map[string]any{"default": DefaultRoomVersion, "available": available},
 		"m.change_password":                 on,
 		"org.matrix.msc4140.delayed_events": delayLimits(),
@@ -67,7 +78,11 @@ func (s *Server) capabilities(*matrixhttp.Request) (any, error) {
 		"m.3pid_changes":                    map[string]bool{"enabled": s.mail != nil},
 		"m.get_login_token":                 on,
 		"m.forget_forced_upon_leave":        off,
-	}}, nil
+	}
+	if userapi.Includes(r.Identity.Role, userapi.RoleModerate) {
+		all["m.account_moderation"] = map[string]bool{"suspend": true, "lock": true}
+	}
+	return map[string]any{"capabilities": all}, nil
 }
 
 // noAuthMetadata is GET /auth_metadata: this server is no OAuth authorization server.
