@@ -176,11 +176,11 @@ func (r *remote) policySign(ctx context.Context, req *remoteapi.PolicySignReques
 		return nil, err
 	}
 	signatures, _ := pdu.Get(answer, req.Destination)
-	n := 0
-	good := pdu.Members(signatures, func(_ string, val []byte) bool {
-		_, ok := pdu.String(val)
+	n, good := 0, true
+	pdu.Members(signatures, func(_ string, val []byte) bool {
 		n++
-		return ok
+		good = good && pdu.Kind(val) == '"'
+		return good
 	})
 	if !good || n == 0 || n > maxCosigned {
 		return nil, transport.Malformed("no signature of the policy server")
