@@ -129,6 +129,13 @@ func TestRegisterWithEmail(t *testing.T) {
 			p.t.Errorf("%d %s", w.Code, w.Body)
 		}
 		p.refuse(401, "M_UNAUTHORIZED", "POST", "/register", "", registering("alice", proof(id, sid, "other")))
+		// The same secret with another address is another validation, which has not succeeded.
+		elsewhere := p.requestToken(registerToken, "mallory@x.test", "secret", 1)
+		if elsewhere == sid {
+			p.t.Error("two addresses share a validation")
+		}
+		p.read("mallory@x.test")
+		p.refuse(401, "M_UNAUTHORIZED", "POST", "/register", "", registering("alice", proof(id, elsewhere, "secret")))
 		done := p.must("POST", "/register", "", registering("alice", proof(id, sid, "secret")))
 		list := p.must("GET", "/account/3pid", done.text("access_token"), "")
 		at := p.clock.now().UnixMilli()
