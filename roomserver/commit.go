@@ -102,6 +102,7 @@ func (c *commit) place(b *batch, i int, it *item) error {
 	if err := follow(it); err != nil {
 		return err
 	}
+	c.head.pos = it.at
 	for j := range it.members {
 		c.countMember(&it.members[j])
 	}
@@ -112,7 +113,6 @@ func (c *commit) place(b *batch, i int, it *item) error {
 		it.replaces = it.replaced.nid
 	}
 	c.addRows(it, links)
-	c.head.pos = it.at
 	return nil
 }
 
@@ -241,6 +241,7 @@ func (c *commit) countMember(m *memberChange) {
 	if m.by != nil {
 		row.Nid = m.by.nid
 	}
+	row.Pos = c.head.pos // of this event: see place
 	c.rows.Members = append(c.rows.Members, row)
 	c.head.joined += m.joined
 	c.head.invited += m.asked

@@ -186,11 +186,16 @@ func (b *batch) tellDelta(ctx context.Context, it *item, p *plan, result *state.
 
 // told is a change of state as the log tells it, without the event self.
 func (s *Server) told(ctx context.Context, r *room, delta []state.Entry, self int64) (told []*stored, gone []roomapi.StateKey, reset bool, err error) {
-	if len(delta) > maxTold {
-		return nil, nil, true, nil
-	}
+	reset = len(delta) > maxTold
 	var nids []int64
 	for _, d := range delta {
+		if reset {
+			if ours, err := s.ownMember(ctx, d.Key); err != nil {
+				return nil, nil, false, err
+			} else if !ours || d.Event == 0 {
+				continue
+			}
+		}
 		switch d.Event {
 		case self:
 		case 0:
@@ -204,7 +209,13 @@ func (s *Server) told(ctx context.Context, r *room, delta []state.Entry, self in
 		}
 	}
 	told, err = s.events(ctx, r, nids)
-	return told, gone, false, err
+	return told, gone, reset, err
+}
+
+// ownMember reports whether a key is that of the membership of a user of ours.
+func (s *Server) ownMember(ctx context.Context, key state.Key) (bool, error) {
+	texts, err := s.names.texts(ctx, []int64{key.Type, key.StateKey})
+	return err == nil && texts[key.Type] == memberType && s.isLocal(texts[key.StateKey]), err
 }
 
 // changeState notes that a key of the room's state changes.

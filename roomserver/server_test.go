@@ -52,7 +52,7 @@ func newFixture(t testing.TB, dir, url string, local bool) *fixture {
 func (f *fixture) start() {
 	f.t.Helper()
 	log := logrus.New()
-	log.SetLevel(logrus.ErrorLevel)
+	log.SetLevel(logrus.WarnLevel)
 	var err error
 	if f.bus, err = bus.Connect(f.t.Context(), bus.Options{Local: f.local, Log: logrus.NewEntry(log)}); err != nil {
 		f.t.Fatal(err)

@@ -183,10 +183,14 @@ func (w *window) state(ctx context.Context) ([]int64, error) {
 		}
 	}
 	if base == nil {
-		return w.fullState(ctx, target)
+		nids, err := w.fullState(ctx, target)
+		if err != nil {
+			return nil, err
+		}
+		return w.resolved(ctx, nids, target)
 	}
 	if base.ID == target.ID {
-		return w.lazily(ctx, nil, target)
+		return w.changed(ctx, nil, target)
 	}
 	changes, err := state.Diff(ctx, w.head.chain, base, target)
 	if err != nil {
@@ -198,7 +202,44 @@ func (w *window) state(ctx context.Context) ([]int64, error) {
 			nids = append(nids, c.Event)
 		}
 	}
-	return w.lazily(ctx, nids, target)
+	return w.changed(ctx, nids, target)
+}
+
+// changed completes the state that changed.
+func (w *window) changed(ctx context.Context, nids []int64, target *state.Snapshot) ([]int64, error) {
+	nids, err := w.lazily(ctx, nids, target)
+	if err != nil {
+		return nil, err
+	}
+	return w.resolved(ctx, nids, target)
+}
+
+// resolved adds the state that changed during the timeline by state resolution: no event of
+// the timeline tells it.
+func (w *window) resolved(ctx context.Context, nids []int64, target *state.Snapshot) ([]int64, error) {
+	if w.req.StateAfter || len(w.timeline) == 0 || w.info.Membership != "join" {
+		return nids, nil
+	}
+	end, err := w.snapAt(ctx, w.end)
+	if err != nil || end == nil || end.ID == target.ID {
+		return nids, err
+	}
+	delta, err := state.Diff(ctx, w.head.chain, target, end)
+	if err != nil {
+		return nil, err
+	}
+	told := make(map[int64]bool, len(nids)+len(w.timeline))
+	for _, nid := range nids {
+		told[nid] = true
+	}
+	for _, d := range delta {
+		// A live event after the start of the timeline is part of it, unless a filter has
+		// taken it away.
+		if d.Event != 0 && !told[d.Event] && d.Event < w.first>>storage.OrdShift {
+			nids = append(nids, d.Event)
+		}
+	}
+	return nids, nil
 }
 
 // lazily adds to the changed state the member events of those who speak in the

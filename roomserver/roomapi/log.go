@@ -32,8 +32,10 @@ type Entry struct {
 	// after state resolution. Gone lists what is no longer in the state.
 	State []*Event
 	Gone  []StateKey
+	// If Event is in the timeline but did not come to hold its piece of state, State or Gone
+	// says what does.
 	// Reset says that the state was replaced as a whole (a join over federation, a repair):
-	// State is empty, and a reader asks for it.
+	// State has only member events of users of ours, if any, and a reader asks for the rest.
 	Reset bool
 	// Federate says that Event goes to other servers (Outgoing), or Receipt.
 	Federate bool

@@ -57,6 +57,7 @@ type Member struct {
 	Membership int64
 	Nid        int64
 	Sender     int64
+	Pos        int64 // position since when it is the room's
 }
 
 // Snap is a state snapshot as stored.
@@ -123,8 +124,9 @@ const (
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)`
 	insertBody   = `INSERT INTO body (nid, json) VALUES ($1, $2)`
 	insertSnap   = `INSERT INTO snap (snap, room, seq, prev, parent, chain, n, delta) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	upsertMember = `INSERT INTO member (user_nid, room, membership, nid, sender, forgotten) VALUES ($1, $2, $3, $4, $5, 0)
-ON CONFLICT (user_nid, room) DO UPDATE SET membership = excluded.membership, nid = excluded.nid, sender = excluded.sender, forgotten = 0`
+	upsertMember = `INSERT INTO member (user_nid, room, membership, nid, sender, forgotten, pos) VALUES ($1, $2, $3, $4, $5, 0, $6)
+ON CONFLICT (user_nid, room) DO UPDATE SET membership = excluded.membership, nid = excluded.nid, sender = excluded.sender, forgotten = 0,
+ pos = excluded.pos`
 	insertTxn   = `INSERT INTO txn (sender, device, txn, nid, at) VALUES ($1, $2, $3, $4, $5)`
 	updateBody  = `UPDATE body SET json = $2 WHERE nid = $1`
 	markRedact  = `UPDATE event SET redacted_by = $2 WHERE nid = $1`
@@ -165,7 +167,7 @@ func (a *Append) Write(tx *store.Tx) error {
 
 func (a *Append) writeRest(tx *store.Tx) error {
 	for _, m := range a.Members {
-		if err := tx.Exec(upsertMember, m.User, m.Room, m.Membership, m.Nid, m.Sender); err != nil {
+		if err := tx.Exec(upsertMember, m.User, m.Room, m.Membership, m.Nid, m.Sender, m.Pos); err != nil {
 			return err
 		}
 	}

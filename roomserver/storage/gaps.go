@@ -43,22 +43,23 @@ type Import struct {
 const (
 	// What was true when we were last in the room is so no more, but for invites and knocks
 	// that came from outside in the meantime.
-	endMembers = `UPDATE member SET membership = $2 WHERE room = $1 AND membership IN ($3, $4, $5)
+	endMembers = `UPDATE member SET membership = $2, pos = $6 WHERE room = $1 AND membership IN ($3, $4, $5)
 AND NOT EXISTS (SELECT 1 FROM outside o WHERE o.room = member.room AND o.user_nid = member.user_nid)`
-	importMember = `INSERT INTO member (user_nid, room, membership, nid, sender, forgotten) VALUES ($1, $2, $3, $4, $5, 0)
-ON CONFLICT (user_nid, room) DO UPDATE SET membership = excluded.membership, nid = excluded.nid, sender = excluded.sender,
+	importMember = `INSERT INTO member (user_nid, room, membership, nid, sender, forgotten, pos) VALUES ($1, $2, $3, $4, $5, 0, $6)
+ON CONFLICT (user_nid, room) DO UPDATE SET membership = excluded.membership, nid = excluded.nid, sender = excluded.sender, pos = excluded.pos,
 forgotten = CASE WHEN member.nid = excluded.nid THEN member.forgotten ELSE 0 END`
 )
 
 // Write writes the rows.
 func (i *Import) Write(tx *store.Tx) error {
 	r := &i.Room
+	since := i.Gap.Ord >> OrdShift
 	for _, q := range []struct {
 		sql  string
 		args []any
 	}{
 		{`UPDATE room SET version = $2 WHERE room = $1`, []any{r.Nid, r.Version}},
-		{endMembers, []any{r.Nid, MembershipLeave, MembershipJoin, MembershipInvite, MembershipKnock}},
+		{endMembers, []any{r.Nid, MembershipLeave, MembershipJoin, MembershipInvite, MembershipKnock, since}},
 		{`DELETE FROM host WHERE room = $1`, []any{r.Nid}},
 		{`DELETE FROM outside WHERE room = $1 AND user_nid = $2`, []any{r.Nid, i.Joined}},
 		{`INSERT INTO gap (room, ord, snap) VALUES ($1, $2, $3)`, []any{r.Nid, i.Gap.Ord, i.Gap.Snap}},
@@ -68,7 +69,7 @@ func (i *Import) Write(tx *store.Tx) error {
 		}
 	}
 	for _, m := range i.Members {
-		if err := tx.Exec(importMember, m.User, m.Room, m.Membership, m.Nid, m.Sender); err != nil {
+		if err := tx.Exec(importMember, m.User, m.Room, m.Membership, m.Nid, m.Sender, max(m.Nid, since)); err != nil {
 			return err
 		}
 	}

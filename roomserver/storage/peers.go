@@ -73,9 +73,9 @@ func (s *Store) Peers(ctx context.Context, q *PeerQuery) (answer Peers, err erro
 }
 
 // memberRow is a row of table member.
-type memberRow struct{ room, user, membership, nid int64 }
+type memberRow struct{ room, user, membership, pos int64 }
 
-const memberColumns = `SELECT room, user_nid, membership, nid FROM member `
+const memberColumns = `SELECT room, user_nid, membership, pos FROM member `
 
 func (p *peers) members(where string, args ...any) ([]memberRow, error) {
 	rows, err := p.r.Query(memberColumns+where, args...)
@@ -86,7 +86,7 @@ func (p *peers) members(where string, args ...any) ([]memberRow, error) {
 	var list []memberRow
 	for rows.Next() {
 		var m memberRow
-		if err := rows.Scan(&m.room, &m.user, &m.membership, &m.nid); err != nil {
+		if err := rows.Scan(&m.room, &m.user, &m.membership, &m.pos); err != nil {
 			return nil, err
 		}
 		list = append(list, m)
@@ -101,7 +101,7 @@ func (p *peers) findRooms() error {
 		return err
 	}
 	for _, m := range mine {
-		if m.membership != MembershipJoin && m.nid <= p.From {
+		if m.membership != MembershipJoin && m.pos <= p.From {
 			continue
 		}
 		since, err := p.encryptedSince(m.room)
@@ -139,7 +139,7 @@ func (p *peers) encryptedSince(room int64) (ord int64, err error) {
 		if err := rows.Scan(&ord, &flags); err != nil {
 			return 0, err
 		}
-		if flags&HiddenFlags == 0 {
+		if flags&(FlagRejected|FlagSoftFailed) == 0 { // an outlier is of a state that was told
 			return ord, nil
 		}
 	}
@@ -148,13 +148,13 @@ func (p *peers) encryptedSince(room int64) (ord int64, err error) {
 
 // joinedAt reports whether a member was joined at a position.
 func (p *peers) joinedAt(m *memberRow, pos int64) (bool, error) {
-	if m.nid <= pos {
+	if m.pos <= pos {
 		return m.membership == MembershipJoin, nil
 	}
 	var json []byte
 	err := p.r.Row(`SELECT b.json FROM event e JOIN body b ON b.nid = e.nid
 		WHERE e.room = $1 AND e.type = $2 AND e.skey = $3 AND e.skey IS NOT NULL AND e.ord <= $4 AND e.flags & $5 = 0
-		ORDER BY e.ord DESC LIMIT 1`, m.room, p.Member, m.user, OrdAfter(pos), int64(HiddenFlags)).Scan(&json)
+		ORDER BY e.ord DESC, e.depth DESC LIMIT 1`, m.room, p.Member, m.user, OrdAfter(pos), int64(FlagRejected|FlagSoftFailed)).Scan(&json)
 	if errors.Is(err, store.ErrNoRows) {
 		return false, nil
 	}
@@ -211,7 +211,7 @@ func (p *peers) moved() (map[int64]bool, error) {
 			}
 		}
 		for membership := int64(MembershipLeave); membership <= MembershipBan; membership++ {
-			if err := add(`WHERE room = $1 AND membership = $2 AND nid > $3`, id, membership, p.From); err != nil {
+			if err := add(`WHERE room = $1 AND membership = $2 AND pos > $3`, id, membership, p.From); err != nil {
 				return nil, err
 			}
 		}

@@ -132,16 +132,10 @@ func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
 		r.bump = pos
 	}
 	if ev.StateKey != nil {
-		if isFact(ev.Type) {
-			r.facts, r.factsPos = nil, pos
-		}
-		switch {
-		case ev.Type == memberType:
-			e.applyMember(pos, r, ev)
-		case ev.Type == encryptionType && *ev.StateKey == "":
-			r.recent.lastPeers = pos
-			r.encrypted, r.plain = true, false
-		}
+		e.applyState(pos, r, ev, membershipIn(ev.PrevContent))
+	}
+	if entry.Reset || len(entry.State)+len(entry.Gone) > 0 {
+		e.applyResolution(pos, r, entry)
 	}
 	for u, m := range r.joined {
 		u.eventCame(m, pos)
@@ -149,10 +143,66 @@ func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
 	}
 }
 
-func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event) {
+// applyState applies an event that holds a piece of the room's state from pos on. before is
+// the membership that a member event has ended.
+func (e *Engine) applyState(pos int64, r *room, ev *roomapi.Event, before string) {
+	if isFact(ev.Type) {
+		r.facts, r.factsPos = nil, pos
+	}
+	switch {
+	case ev.Type == memberType:
+		e.applyMember(pos, r, ev, before)
+	case ev.Type == encryptionType && *ev.StateKey == "":
+		r.recent.lastPeers = pos
+		r.encrypted, r.plain = true, false
+	}
+}
+
+// applyResolution applies what state resolution changed beside the event at pos. The events at
+// hand do not tell it: who was there before asks the owner.
+func (e *Engine) applyResolution(pos int64, r *room, entry *roomapi.Entry) {
+	c := r.recent
+	e.cutEvents(c, pos)
+	c.lastCounts, c.lastMember, c.lastPeers = pos, pos, pos
+	if entry.Reset {
+		r.facts, r.factsPos = nil, pos
+		r.encrypted, r.plain = false, false
+		e.dropMembers(c)
+	}
+	for _, ev := range entry.State {
+		if ev.StateKey != nil {
+			e.applyState(pos, r, ev, e.membershipBefore(r, ev))
+		}
+	}
+	for _, key := range entry.Gone {
+		if isFact(key.Type) {
+			r.facts, r.factsPos = nil, pos
+		}
+		switch {
+		case key.Type == encryptionType:
+			r.encrypted, r.plain = false, false
+		case key.Type == memberType:
+			e.forgetMember(c, key.StateKey)
+			if u := e.users[key.StateKey]; u != nil {
+				e.setMember(u, r.id, memberEvent{now: Leave, pos: pos, exact: true, ousted: No})
+				e.wake(u)
+			}
+		}
+	}
+}
+
+// membershipBefore is what is known of the membership that a member event, which is not
+// new, has ended; "" if nothing is.
+func (e *Engine) membershipBefore(r *room, ev *roomapi.Event) string {
+	if u := e.users[*ev.StateKey]; u != nil && u.rooms[r.id] != nil && u.rooms[r.id].now == Join {
+		return "join"
+	}
+	return ""
+}
+
+func (e *Engine) applyMember(pos int64, r *room, ev *roomapi.Event, before string) {
 	c, user := r.recent, *ev.StateKey
 	c.lastMember = pos
-	before := membershipIn(ev.PrevContent)
 	if ev.Membership != before {
 		c.lastCounts = pos
 		if ev.Membership == "join" || before == "join" {

@@ -119,6 +119,14 @@ func (e *Engine) addEvent(c *recent, pos int64, ev *roomapi.Event) {
 	}
 }
 
+// cutEvents lets the events at hand begin after pos.
+func (e *Engine) cutEvents(c *recent, pos int64) {
+	for _, p := range c.events {
+		e.grow(c, -eventBytes(p.event))
+	}
+	c.events, c.eventsFrom = nil, pos
+}
+
 // replaceEvent puts the redacted form of an event in its place.
 func (e *Engine) replaceEvent(c *recent, ev *roomapi.Event) {
 	for i := range c.events {
@@ -176,6 +184,21 @@ func (e *Engine) renewMember(c *recent, user string, ev *roomapi.Event) {
 	if old := c.members[user]; old != nil {
 		e.grow(c, eventBytes(ev)-eventBytes(old))
 		c.members[user] = ev
+	}
+}
+
+// forgetMember drops a cached member event.
+func (e *Engine) forgetMember(c *recent, user string) {
+	if old := c.members[user]; old != nil {
+		e.grow(c, -eventBytes(old))
+		delete(c.members, user)
+	}
+}
+
+// dropMembers drops all cached member events.
+func (e *Engine) dropMembers(c *recent) {
+	for user := range c.members {
+		e.forgetMember(c, user)
 	}
 }
 
