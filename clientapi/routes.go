@@ -52,6 +52,7 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 	user, guest := s.user, s.guest // guest: a user, guests among them
 	return append(table([]line{
 		{get, "/.well-known/matrix/client", anyone, noneBody, s.wellKnown},
+		{get, "/.well-known/matrix/server", anyone, noneBody, s.wellKnownServer},
 		{get, "/_matrix/client/versions", anyone, noneBody, s.versions},
 		{get, v3 + "/capabilities", user, noneBody, s.capabilities},
 

@@ -58,6 +58,8 @@ type Deps struct {
 	MinPasswordLength int
 	// PublicBaseURL is the URL that clients use; empty: not announced.
 	PublicBaseURL string
+	// Delegate is where other servers find this one; empty: not announced.
+	Delegate string
 	// AdminOnClient serves the admin API on the client handler too.
 	AdminOnClient bool
 	// RateLimits turns limits for each user and address on.

@@ -96,6 +96,9 @@ type Federation struct {
 	CAFile        string   `yaml:"ca_file"`
 	NotaryServers []string `yaml:"notary_servers"`
 	BannedKeys    []string `yaml:"banned_keys"` // ids such as ed25519:a_1
+	// Delegate is where other servers find this one: a name, with a port if it is not 8448; empty: at
+	// the server name.
+	Delegate string `yaml:"delegate"`
 	// DenyServers and AllowServers are patterns of server names, with * and ?.
 	DenyServers  []string `yaml:"deny_servers"`
 	AllowServers []string `yaml:"allow_servers"` // empty: all

@@ -37,6 +37,11 @@ func (l *loader) validate() {
 			l.invalid("federation.notary_servers", "%q is not a server name", s)
 		}
 	}
+	if d := c.Federation.Delegate; d != "" {
+		if _, _, err := pdu.ParseServerName(d); err != nil {
+			l.invalid("federation.delegate", "%q is not a server name", d)
+		}
+	}
 	l.checkServerPatterns("federation.deny_servers", c.Federation.DenyServers)
 	l.checkServerPatterns("federation.allow_servers", c.Federation.AllowServers)
 	for _, id := range c.Federation.BannedKeys {
