@@ -24,14 +24,14 @@ import (
 
 // neighbours are example.org and a server that it can reach.
 type neighbours struct {
-	t      *testing.T
+	t      testing.TB
 	server *Server
 	clock  *clock
 	peer   *peertest.Peer
 	mux    http.Handler // of routes that only tests have
 }
 
-func newNeighbours(t *testing.T) *neighbours {
+func newNeighbours(t testing.TB) *neighbours {
 	t.Helper()
 	n := peertest.NewNet(t)
 	peer := peertest.New(t, n, "", "unused:1", "127.0.0.1")

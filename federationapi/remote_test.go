@@ -28,7 +28,7 @@ type distant struct {
 	ts   int64
 }
 
-func newDistant(t *testing.T, version string) *distant {
+func newDistant(t testing.TB, version string) *distant {
 	n := newNeighbours(t)
 	v, ok := pdu.Version(version)
 	if !ok {
@@ -130,7 +130,7 @@ func (d *distant) refuses(path string, call func() error, answers map[string]str
 }
 
 // must returns what a call gives, or ends the test.
-func must[Req, Resp any](t *testing.T, b *bus.Bus, c bus.Call[Req, Resp], req *Req) *Resp {
+func must[Req, Resp any](t testing.TB, b *bus.Bus, c bus.Call[Req, Resp], req *Req) *Resp {
 	t.Helper()
 	resp, err := c.Do(context.Background(), b, req)
 	if err != nil {

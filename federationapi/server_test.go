@@ -39,7 +39,7 @@ func testServer(t *testing.T) (*Server, time.Time) {
 }
 
 // openServer returns example.org, which may connect to networks.
-func openServer(t *testing.T, c *clock, ca *testca.CA, networks []netip.Prefix) *Server {
+func openServer(t testing.TB, c *clock, ca *testca.CA, networks []netip.Prefix) *Server {
 	t.Helper()
 	dialer, err := safedial.New(nil, networks)
 	if err != nil {
@@ -69,7 +69,7 @@ func openServer(t *testing.T, c *clock, ca *testca.CA, networks []netip.Prefix) 
 	return s
 }
 
-func logger(t *testing.T) *logrus.Entry {
+func logger(t testing.TB) *logrus.Entry {
 	l := logrus.New()
 	l.SetOutput(t.Output())
 	return logrus.NewEntry(l)
