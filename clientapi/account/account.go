@@ -101,6 +101,8 @@ func (s *Store) handle(log *logrus.Entry) error {
 		on(s, userapi.Deactivate, s.deactivate),
 		on(s, userapi.GetUser, s.getUser),
 		on(s, userapi.Restrict, s.restrict),
+		on(s, userapi.ListUsers, s.listUsers),
+		on(s, userapi.AllAccountData, s.allAccountData),
 		on(s, userapi.Devices, s.devices),
 		on(s, userapi.GetDevice, s.getDevice),
 		on(s, userapi.SetDevice, s.setDevice),
