@@ -185,8 +185,8 @@ func (c *commit) branch(it *item) (err error) {
 	for _, snap := range p.merges {
 		c.keepSnap(snap)
 	}
-	if p.given != nil && !it.hidden() {
-		gap := storage.Gap{Ord: it.ord - 1, Snap: p.given.ID}
+	if p.gap != nil && !it.hidden() {
+		gap := storage.Gap{Ord: it.ord - 1, Snap: p.gap.ID}
 		c.rows.Gaps = append(c.rows.Gaps, gap)
 		h.gaps = append(slices.Clip(h.gaps), gap)
 	}

@@ -17,8 +17,10 @@ import (
 type plan struct {
 	work   *workChain
 	before *state.Snapshot
-	given  *state.Snapshot // the state before the event as another server told it; nil: it did not
-	after  int64           // number of the snapshot after the event; 0: it is before
+	// gap is the room's state before an event whose prev events we do not have, resolved with
+	// what another server has told; nil: we have them.
+	gap    *state.Snapshot
+	after  int64 // number of the snapshot after the event; 0: it is before
 	merges []*state.Snapshot
 	keep   []extremity // the forward extremities that stay
 	aside  bool        // the event becomes none
@@ -166,7 +168,6 @@ func (b *batch) tellDelta(ctx context.Context, it *item, p *plan, result *state.
 			return err
 		}
 	}
-	p.told, p.gone, p.reset = nil, nil, false
 	list := p.delta
 	if it.row.IsState && !changes(list, it.key) {
 		// The event did not come to hold its key: readers must not believe it.
@@ -176,22 +177,26 @@ func (b *batch) tellDelta(ctx context.Context, it *item, p *plan, result *state.
 		}
 		list = append(slices.Clone(list), state.Entry{Key: it.key, Event: nid})
 	}
-	told, gone, reset, err := b.s.told(ctx, b.room.room, list, it.self())
-	p.told, p.gone, p.reset = told, gone, reset
-	if len(told) > 0 || len(gone) > 0 || reset {
+	p.reset = p.gap != nil || len(list) > maxTold
+	if p.gap != nil {
+		it.flags |= storage.FlagReset
+	}
+	told, gone, err := b.s.told(ctx, b.room.room, list, it.self(), p.reset)
+	p.told, p.gone = told, gone
+	if len(told) > 0 || len(gone) > 0 || p.reset {
 		it.flags |= storage.FlagForked
 	}
 	return err
 }
 
-// told is a change of state as the log tells it, without the event self.
-func (s *Server) told(ctx context.Context, r *room, delta []state.Entry, self int64) (told []*stored, gone []roomapi.StateKey, reset bool, err error) {
-	reset = len(delta) > maxTold
+// told is a change of state as the log tells it, without the event self. After a reset only
+// what concerns users of ours is told.
+func (s *Server) told(ctx context.Context, r *room, delta []state.Entry, self int64, reset bool) (told []*stored, gone []roomapi.StateKey, err error) {
 	var nids []int64
 	for _, d := range delta {
 		if reset {
 			if ours, err := s.ownMember(ctx, d.Key); err != nil {
-				return nil, nil, false, err
+				return nil, nil, err
 			} else if !ours || d.Event == 0 {
 				continue
 			}
@@ -201,7 +206,7 @@ func (s *Server) told(ctx context.Context, r *room, delta []state.Entry, self in
 		case 0:
 			texts, err := s.names.texts(ctx, []int64{d.Type, d.StateKey})
 			if err != nil {
-				return nil, nil, false, err
+				return nil, nil, err
 			}
 			gone = append(gone, roomapi.StateKey{Type: texts[d.Type], StateKey: texts[d.StateKey]})
 		default:
@@ -209,7 +214,7 @@ func (s *Server) told(ctx context.Context, r *room, delta []state.Entry, self in
 		}
 	}
 	told, err = s.events(ctx, r, nids)
-	return told, gone, reset, err
+	return told, gone, err
 }
 
 // ownMember reports whether a key is that of the membership of a user of ours.

@@ -106,11 +106,12 @@ func (s *Server) putChange(ctx context.Context, roomID string, row *storage.Even
 		}
 		delta = append(delta, state.Entry{Key: key, Event: nid})
 	}
-	told, gone, reset, err := s.told(ctx, r, delta, row.Nid)
+	entry.Reset = row.Flags&storage.FlagReset != 0 || len(delta) > maxTold
+	told, gone, err := s.told(ctx, r, delta, row.Nid, entry.Reset)
 	if err != nil {
 		return err
 	}
-	entry.Gone, entry.Reset = gone, reset
+	entry.Gone = gone
 	for _, e := range told {
 		entry.State = append(entry.State, e.client)
 	}

@@ -129,7 +129,7 @@ func (b *batch) enter(ctx context.Context, in *incoming, known map[string]*store
 	}
 	linear := in.state == nil && b.followsAll(it)
 	st := b.stateFor(ctx, p, linear)
-	now, err := b.stateNow(ctx, p)
+	now, err := b.stateNow(ctx, in, p)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func (b *batch) before(ctx context.Context, in *incoming, known map[string]*stor
 	var snaps []*state.Snapshot
 	if in.state != nil {
 		p.work.add(in.state)
-		p.merges, p.given = append(p.merges, in.state), in.state
+		p.merges = append(p.merges, in.state)
 		snaps = append(snaps, in.state)
 	}
 	for _, id := range in.ev.PrevEvents {
@@ -216,14 +216,15 @@ func (b *batch) stateFor(ctx context.Context, p *plan, linear bool) failing {
 // stateNow is the current state for the check for soft failure. Where another server told
 // the state before the event, ours may be out of date, and what was told may be a lie: so it
 // is the resolution of both.
-func (b *batch) stateNow(ctx context.Context, p *plan) (failing, error) {
-	if p.given == nil {
+func (b *batch) stateNow(ctx context.Context, in *incoming, p *plan) (failing, error) {
+	if in.state == nil {
 		return &authState{ctx: ctx, b: b}, nil
 	}
 	snap, fresh, err := b.snapshotOf(ctx, p.work, []*state.Snapshot{p.before, b.base.snap})
 	if fresh {
 		p.merges = append(p.merges, snap)
 	}
+	p.gap = snap
 	return &snapState{ctx: ctx, b: b, loader: p.work, snap: snap}, err
 }
 
