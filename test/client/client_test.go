@@ -32,7 +32,19 @@ func TestDay(t *testing.T) {
 	for _, w := range []harness.Wiring{harness.OneProcess, harness.FourProcesses} {
 		t.Run(w.String(), func(t *testing.T) {
 			s := harness.Start(t, harness.Options{Wiring: w})
-			day(t, node, s.URL())
+			day(t, node, "day.mjs", s.URL())
+		})
+	}
+}
+
+// TestSlidingSync is the same with a client that uses simplified sliding sync.
+func TestSlidingSync(t *testing.T) {
+	node := program(t, "node")
+	install(t)
+	for _, w := range []harness.Wiring{harness.OneProcess, harness.FourProcesses} {
+		t.Run(w.String(), func(t *testing.T) {
+			s := harness.Start(t, harness.Options{Wiring: w})
+			day(t, node, "sliding.mjs", s.URL())
 		})
 	}
 }
@@ -41,7 +53,7 @@ func TestDay(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	node := program(t, "node")
 	install(t)
-	r := play(t, node, "http://127.0.0.1:1")
+	r := play(t, node, "day.mjs", "http://127.0.0.1:1")
 	if r.err == nil || r.done || len(r.plan) < 20 || len(r.results) != 1 || r.results[r.plan[0]].Error == "" {
 		t.Errorf("exit %v, done %v, %d steps planned, results %v", r.err, r.done, len(r.plan), r.results)
 	}
@@ -85,9 +97,9 @@ func modified(t *testing.T, path string) time.Time {
 	return info.ModTime()
 }
 
-// day plays the day and makes a subtest of each of its steps.
-func day(t *testing.T, node, url string) {
-	r := play(t, node, url)
+// day plays a script and makes a subtest of each of its steps.
+func day(t *testing.T, node, script, url string) {
+	r := play(t, node, script, url)
 	for _, step := range r.plan {
 		t.Run(step, func(t *testing.T) {
 			switch result, ok := r.results[step]; {
@@ -103,12 +115,12 @@ func day(t *testing.T, node, url string) {
 	}
 }
 
-// play runs the script against a server.
-func play(t *testing.T, node, url string) *report {
+// play runs a script against a server.
+func play(t *testing.T, node, script, url string) *report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), dayTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, node, "day.mjs")
+	cmd := exec.CommandContext(ctx, node, script)
 	cmd.Dir = scripts
 	cmd.Env = append(os.Environ(), "HEARTH_URL="+url)
 	cmd.WaitDelay = time.Second
