@@ -106,7 +106,7 @@ func (c *commit) place(b *batch, i int, it *item) error {
 	for j := range it.members {
 		c.countMember(&it.members[j])
 	}
-	if it.federate && max(others, c.head.hosts.count()) > 0 {
+	if it.federate && (max(others, c.head.hosts.count()) > 0 || it.replaced != nil && c.s.outsider(it.ev, it.replaced.ev) != "") {
 		it.flags |= storage.FlagFederate
 	}
 	if it.replaced != nil {

@@ -129,9 +129,18 @@ func (s *Server) outgoingOf(ctx context.Context, roomID string, rows []*storage.
 	}
 	out := make([]roomapi.OutgoingEvent, 0, len(events))
 	for _, e := range events {
-		out = append(out, roomapi.OutgoingEvent{
-			Pos: e.pos(), RoomID: roomID, PDU: pduwire.Of(e.ev), Hosts: past.around(e.ord, pdu.Domain(e.ev.Sender)),
-		})
+		hosts := past.around(e.ord, pdu.Domain(e.ev.Sender))
+		if e.replaces != 0 && e.ev.Type == memberType {
+			replaced, err := s.event(ctx, r, e.replaces)
+			if err != nil {
+				return nil, err
+			}
+			server := s.outsider(e.ev, replaced.ev)
+			if at, found := slices.BinarySearch(hosts, server); !found && server != "" && server != pdu.Domain(e.ev.Sender) {
+				hosts = slices.Insert(hosts, at, server)
+			}
+		}
+		out = append(out, roomapi.OutgoingEvent{Pos: e.pos(), RoomID: roomID, PDU: pduwire.Of(e.ev), Hosts: hosts})
 	}
 	return out, nil
 }

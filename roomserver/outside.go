@@ -3,9 +3,11 @@ package roomserver
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
+	"hearth/internal/pduwire"
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
 	"hearth/roomserver/storage"
@@ -191,3 +193,65 @@ func (s *Server) isHere(ctx context.Context, roomID string) (bool, error) {
 }
 
 func (h *head) here() bool { return h.hosts.local() || h.hosts.count() == 0 }
+
+// outsider is the server of a user of another server whose invite or knock an event ends;
+// "" if it does not. If it is not in the room, it hears of it in no other way.
+func (s *Server) outsider(ev, replaced *pdu.Event) string {
+	if replaced == nil || ev.Type != memberType || ev.StateKey == nil || s.isLocal(*ev.StateKey) {
+		return ""
+	}
+	was, is := membershipIn(replaced), membershipIn(ev)
+	if (was == "invite" || was == "knock") && (is == "leave" || is == "ban") {
+		return pdu.Domain(*ev.StateKey)
+	}
+	return ""
+}
+
+// receiveOutside takes PDUs of a room that we are not in: those that end an invite or a knock
+// of a user of ours. Such a PDU must name the invite or knock as an auth event, so that nobody
+// can make one who was not in the room. An invite is ended by the server that it came from.
+func (s *Server) receiveOutside(ctx context.Context, req *roomapi.ReceiveRequest) (*roomapi.ReceiveResponse, error) {
+	if _, err := s.store.Room(ctx, req.RoomID); err != nil {
+		return nil, notFoundAs(err, merr.NotFound("Unknown room").WithCause(errNoRoom))
+	}
+	resp := &roomapi.ReceiveResponse{Errors: make(map[string]string)}
+	for i := range req.PDUs {
+		err := s.takeOutside(ctx, req, &req.PDUs[i])
+		if err != nil && !eventsFault(err) {
+			return nil, err
+		}
+		if err != nil {
+			resp.Errors[req.PDUs[i].EventID] = merr.From(err).Message
+		}
+	}
+	return resp, nil
+}
+
+func (s *Server) takeOutside(ctx context.Context, req *roomapi.ReceiveRequest, p *pduwire.PDU) error {
+	notHere := merr.Forbidden("This server is not in the room")
+	userID, _ := pdu.GetString(p.JSON, "state_key")
+	o, m, err := s.outside(ctx, req.RoomID, userID)
+	if err != nil {
+		return notFoundAs(err, notHere)
+	}
+	was, err := outsideEvent(o)
+	if err != nil {
+		return notHere.WithCause(err)
+	}
+	ev, err := p.Load(was.Version)
+	if err != nil {
+		return err
+	}
+	ends := membershipIn(ev) == "leave" || membershipIn(ev) == "ban"
+	switch {
+	case ev.RoomID != req.RoomID || ev.Type != memberType || !ev.StateKeyEquals(userID) || !ends || ev.Redacted:
+		return notHere
+	case !slices.Contains(ev.AuthEvents, o.EventID) || pdu.Domain(ev.Sender) != req.Origin:
+		return notHere
+	case m.Membership == storage.MembershipInvite && pdu.Domain(was.Sender) != req.Origin:
+		return notHere
+	case m.Membership != storage.MembershipInvite && m.Membership != storage.MembershipKnock:
+		return nil // it has ended
+	}
+	return s.endOutside(ctx, req.RoomID, o, outsideChange{version: ev.Version, ev: ev, state: []byte("[]")})
+}

@@ -22,6 +22,9 @@ func (s *Server) receive(ctx context.Context, req *roomapi.ReceiveRequest) (*roo
 		return nil, merr.InvalidParam("Too many PDUs")
 	}
 	r, h, done, err := s.view(ctx, req.RoomID)
+	if errors.Is(err, errNoRoom) {
+		return s.receiveOutside(ctx, req)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +33,7 @@ func (s *Server) receive(ctx context.Context, req *roomapi.ReceiveRequest) (*roo
 		return nil, err
 	}
 	if !h.hosts.local() {
-		return nil, merr.Forbidden("This server is not in the room")
+		return s.receiveOutside(ctx, req)
 	}
 	rc := &reception{s: s, origin: req.Origin, roomID: req.RoomID, errors: make(map[string]string)}
 	events := rc.load(r.version, req.PDUs)

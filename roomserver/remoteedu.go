@@ -22,6 +22,11 @@ const maxRemoteReceipts = 2000
 // federationRoom tells how to read a room's PDUs.
 func (s *Server) federationRoom(ctx context.Context, req *roomapi.FederationRoomRequest) (*roomapi.FederationRoomResponse, error) {
 	r, h, done, err := s.view(ctx, req.RoomID)
+	if errors.Is(err, errNoRoom) {
+		if row, rowErr := s.store.Room(ctx, req.RoomID); rowErr == nil { // a user of ours is invited, or knocks
+			return &roomapi.FederationRoomResponse{Version: row.Version}, nil
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
