@@ -167,8 +167,8 @@ type FederationHierarchyResponse struct{ Body json.RawMessage }
 // OutgoingRequest names positions of entries whose Federate is set, at most 100.
 type OutgoingRequest struct{ Positions []int64 }
 
-// OutgoingEvent is a PDU of ours and where it goes: the servers that were in the room before or
-// after it.
+// OutgoingEvent is a PDU that we send, and where it goes: the servers that were in the room before
+// or after it, but the one that made it.
 type OutgoingEvent struct {
 	Pos    int64
 	RoomID string
@@ -176,7 +176,8 @@ type OutgoingEvent struct {
 	Hosts  []string
 }
 
-// OutgoingResponse is in order of position.
+// OutgoingResponse is in order of position. An answer that would be too large for a message is cut
+// after some events: whoever needs the rest asks for the positions after the last one again.
 type OutgoingResponse struct{ Events []OutgoingEvent }
 
 // HostsRequest names a room.
