@@ -1,11 +1,13 @@
 package clientapi
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"time"
 
 	"hearth/clientapi/delayed"
+	"hearth/clientapi/userapi"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 )
@@ -99,6 +101,18 @@ func (s *Server) delayEvent(r *matrixhttp.Request) (any, error) {
 		RoomID: room, Type: r.Param("eventType"), TxnID: txn, StateKey: body.StateKey, Content: json.RawMessage(*body.Content),
 		Timestamp: ts, Delay: time.Duration(min(max(*body.Delay, 0), maxTimestamp)) * time.Millisecond,
 	})
+}
+
+// delayedSender says whether a user may still send, when the time of an event has come.
+func (s *Server) delayedSender(ctx context.Context, userID string) (silent bool, err error) {
+	u, err := userapi.GetUser.Do(ctx, s.bus, &userapi.UserRequest{UserID: userID})
+	switch {
+	case err != nil:
+		return false, err
+	case u.Suspended, u.Locked:
+		return false, suspended()
+	}
+	return u.ShadowBanned, nil
 }
 
 // delayLimits is the capability that tells of the limits.

@@ -3,6 +3,8 @@ package delayed
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -46,6 +48,9 @@ type Deps struct {
 	Now                  func() time.Time
 	// Limit refuses a user who sends too much.
 	Limit func(userID string) error
+	// Sender refuses a user who may not send any more. With silent nothing is sent either,
+	// but the user is not to know.
+	Sender func(ctx context.Context, userID string) (silent bool, err error)
 }
 
 // Server keeps and sends delayed events.
@@ -54,6 +59,7 @@ type Server struct {
 	log   *logrus.Entry
 	now   func() time.Time
 	limit func(userID string) error
+	may   func(ctx context.Context, userID string) (silent bool, err error)
 	db    database
 	wake  chan struct{} // something is to be sent sooner than it was
 	locks [locks]sync.Mutex
@@ -65,7 +71,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{bus: d.Bus, log: d.Log, now: d.Now, limit: d.Limit, db: db, wake: make(chan struct{}, 1)}, nil
+	return &Server{bus: d.Bus, log: d.Log, now: d.Now, limit: d.Limit, may: d.Sender, db: db, wake: make(chan struct{}, 1)}, nil
 }
 
 // Close releases the database.
@@ -227,6 +233,14 @@ func (s *Server) fire(ctx context.Context, id string) (*event, error) {
 
 // send sends an event. The id of the delay is the transaction id.
 func (s *Server) send(ctx context.Context, e *event) (string, error) {
+	silent, err := s.may(ctx, e.userID)
+	if err != nil {
+		return "", err
+	}
+	if silent {
+		sum := sha256.Sum256([]byte(e.id))
+		return "$" + base64.RawURLEncoding.EncodeToString(sum[:]), nil // no event has it
+	}
 	answer, err := roomapi.Send.Do(ctx, s.bus, &roomapi.SendRequest{
 		RoomID: e.room, Sender: e.userID, DeviceID: roomapi.DelayedDevice, TxnID: e.id,
 		Type: e.typ, StateKey: e.stateKey, Content: e.content, Timestamp: e.ts,

@@ -69,6 +69,12 @@ func each(t *testing.T, test func(t *testing.T, f *fixture)) {
 			s, err := New(context.Background(), Deps{
 				Bus: b, DataDir: e.Options.DataDir, DatabaseURL: e.Options.URL, Log: logrus.NewEntry(log), Now: f.at,
 				Limit: func(string) error { return nil },
+				Sender: func(_ context.Context, userID string) (bool, error) {
+					if userID == "@suspended:x" {
+						return false, merr.Forbidden("suspended")
+					}
+					return userID == "@silent:x", nil
+				},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -167,6 +173,24 @@ func TestFailures(t *testing.T) {
 		f.due()
 		if len(f.rooms.sent) != 0 {
 			t.Error("sent after all")
+		}
+	})
+}
+
+// TestRestrictedSenders lets the time come of events of users who were restricted since.
+func TestRestrictedSenders(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		silent, suspended := f.later("@silent:x", "", time.Second), f.later("@suspended:x", "", time.Second)
+		f.pass(time.Minute)
+		f.due()
+		if len(f.rooms.sent) != 0 {
+			t.Errorf("sent %v", f.rooms.sent)
+		}
+		if e, err := f.db.get(t.Context(), silent); err != nil || e.state != sent || len(e.eventID) != 44 || e.failure != nil {
+			t.Errorf("silent: %+v %v", e, err)
+		}
+		if e, err := f.db.get(t.Context(), suspended); err != nil || e.state != cancelled || e.failure == nil {
+			t.Errorf("suspended: %+v %v", e, err)
 		}
 	})
 }
