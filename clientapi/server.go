@@ -165,9 +165,9 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	s.store, s.push = store, pushers
 	if s.delayed, err = delayed.New(ctx, delayed.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Limit: s.limits.send.take,
+		Sender: s.delayedSender,
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("delayed events: %w", err), pushers.Close(), repository.Close(), store.Close())
-		Sender: s.delayedSender,
 	}
 	if s.moderation, err = moderation.New(ctx, moderation.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
