@@ -70,7 +70,7 @@ func (p *page) show(status int, d pageData) matrixhttp.Serve {
 
 // pages are all of them.
 type pages struct {
-	message, terms, token, recaptcha, authDone, confirmEmail, emailDone, ssoConfirm, ssoChoose, ssoApprove *page
+	message, terms, token, recaptcha, authDone, confirmEmail, emailDone, ssoConfirm, ssoChoose, ssoApprove, login *page
 }
 
 // authDoneScript is the one that the spec prescribes ("Fallback").
@@ -102,6 +102,7 @@ func newPages() *pages {
 		ssoConfirm: newPage(`<p>An application at <code>{{.Data.Host}}</code> wants to use your account <code>{{.Data.UserID}}</code>.</p>
 <p>Go on only if you have just started to log in there. It will have full access to your account.</p>
 <p><a href="{{.Data.URL}}" rel="noreferrer">Continue</a></p>`, ""),
+		login:     newPage(loginPage, "; connect-src 'self'"),
 		ssoChoose: newPage(`<p>{{.Data.Question}}</p><ul>{{range .Data.Choices}}<li><a href="{{.URL}}" rel="noreferrer">{{.Name}}</a></li>{{end}}</ul>`, ""),
 		ssoApprove: newPage(`<p>An application that uses your account <code>{{.Data.UserID}}</code> wants to <strong>{{.Data.What}}</strong>.</p>
 <p>If you did not expect this, close this window: somebody else may be using your account.</p>

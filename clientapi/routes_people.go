@@ -16,6 +16,7 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{get, v1 + "/register/m.login.registration_token/validity", anyone, noneBody, s.registrationTokenValidity},
 		{get, v3 + "/auth/{authType}/fallback/web", anyone, noneBody, s.fallback},
 		{post, v3 + "/auth/{authType}/fallback/web", anyone, objectBody, s.fallbackSubmit},
+		{get, loginFallbackPath, anyone, noneBody, s.loginFallback},
 		{get, v3 + "/login/sso/redirect", anyone, noneBody, s.ssoRedirect},
 		{get, v3 + "/login/sso/redirect/{idpId}", anyone, noneBody, s.ssoRedirect},
 		{get, v1 + "/auth_metadata", anyone, noneBody, s.noAuthMetadata},

@@ -225,9 +225,14 @@ func withLoginToken(u *url.URL, token string) string {
 	return out.String()
 }
 
-// trusts reports whether the configuration names an application.
+// trusts reports whether the configuration names an application, or it is this server's
+// own page.
 func (s *Server) trusts(u *url.URL) bool {
-	for _, text := range s.options.SSO.TrustedRedirects {
+	trusted := s.options.SSO.TrustedRedirects
+	if s.options.PublicBaseURL != "" {
+		trusted = append([]string{s.options.PublicBaseURL + loginFallbackPath}, trusted...)
+	}
+	for _, text := range trusted {
 		t, err := url.Parse(text)
 		if err != nil || t.Scheme != u.Scheme || !strings.EqualFold(t.Host, u.Host) || t.Opaque != u.Opaque {
 			continue

@@ -445,3 +445,24 @@ func TestTrustedRedirects(t *testing.T) {
 		}
 	}
 }
+
+// TestLoginFallback: the page of the specification, with the ways to log in here.
+func TestLoginFallback(t *testing.T) {
+	s := startSSO(t, true, nil)
+	s.one.User(person("a", "alice", ""), nil)
+	page := s.browse("GET", loginFallbackPath+"?device_id=%3Cscript%3E", nil)
+	body := page.Body.String()
+	for _, want := range []string{"window.matrixLogin.onLogin(answer)", `data-to="/_matrix/client/v3/login/sso/redirect/one"`, "Continue with First &lt;One&gt;"} {
+		if page.Code != 200 || !strings.Contains(body, want) {
+			t.Errorf("%d, no %s in %s", page.Code, want, body)
+		}
+	}
+	if strings.Contains(body, "<script>") || !strings.Contains(page.Header().Get("Content-Security-Policy"), "; connect-src 'self'") {
+		t.Errorf("%v %s", page.Header(), body)
+	}
+	// Back on that page nobody is asked whether it is known: the page itself is careful.
+	v := s.browser().login("one", s.base+loginFallbackPath+"?device_id=X")
+	if v.status != 200 || !strings.Contains(v.body, "matrixLogin") {
+		t.Errorf("%d %s", v.status, v.body)
+	}
+}
