@@ -57,11 +57,15 @@ type Tracker struct {
 	users  map[string]*user
 	live   map[string]*user // those of users with devices: only they change by themselves
 	swept  time.Time        // when the others were last looked at
+	remote remote
+	// untold are local users whose presence other servers have to hear of.
+	untold map[string]bool
 }
 
 type user struct {
 	devices map[string]shown
 	active  time.Time // last activity
+	sent    time.Time // when other servers were last told
 	told    userapi.Presence
 }
 
@@ -75,7 +79,7 @@ func New(d Deps) (*Tracker, error) {
 	now := d.Now()
 	t := &Tracker{
 		bus: d.Bus, now: d.Now, local: d.Local, epoch: now.UnixMilli(), swept: now,
-		users: map[string]*user{}, live: map[string]*user{},
+		users: map[string]*user{}, live: map[string]*user{}, remote: newRemote(), untold: map[string]bool{},
 	}
 	t.serial = t.epoch
 	for _, err := range []error{
@@ -83,6 +87,7 @@ func New(d Deps) (*Tracker, error) {
 		bus.Handle(d.Bus, userapi.Active, t.activity),
 		bus.Handle(d.Bus, userapi.GetPresence, t.get),
 		bus.Handle(d.Bus, userapi.OnlineUsers, t.online),
+		bus.Handle(d.Bus, userapi.RemotePresence, t.setRemote),
 	} {
 		if err != nil {
 			return nil, err
@@ -95,6 +100,9 @@ func New(d Deps) (*Tracker, error) {
 // owner told is no longer so.
 func (t *Tracker) Run(ctx context.Context) {
 	userapi.PresenceTopic.Publish(t.bus, &userapi.Presence{Epoch: t.epoch})
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { t.federate(ctx) })
 	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	for {
@@ -219,6 +227,7 @@ func (t *Tracker) tell(id string, u *user, now time.Time, status string) {
 	t.serial = max(t.serial+1, now.UnixMilli())
 	p.Serial = t.serial
 	u.told = p
+	t.untold[id] = true
 	userapi.PresenceTopic.Publish(t.bus, &p)
 }
 
@@ -234,10 +243,14 @@ func (t *Tracker) expire() {
 			}
 		}
 		t.tell(id, u, now, u.told.StatusMsg)
+		if u.told.Presence != userapi.Offline && now.Sub(u.sent) >= remindEvery {
+			t.untold[id] = true
+		}
 		if len(u.devices) == 0 {
 			delete(t.live, id)
 		}
 	}
+	t.expireRemote(now)
 	if now.Sub(t.swept) < sweepEvery {
 		return
 	}
@@ -252,6 +265,10 @@ func (t *Tracker) expire() {
 func (t *Tracker) get(_ context.Context, req *userapi.UserRequest) (*userapi.Presence, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if r := t.remote.users[req.UserID]; r != nil {
+		p := r.told
+		return &p, nil
+	}
 	u := t.users[req.UserID]
 	if u == nil {
 		return &userapi.Presence{UserID: req.UserID, Presence: userapi.Offline, Epoch: t.epoch}, nil
@@ -267,6 +284,11 @@ func (t *Tracker) online(_ context.Context, req *userapi.UserRequest) (*userapi.
 	for id, u := range t.live {
 		if u.told.Presence != userapi.Offline && id > req.UserID {
 			resp.Users = append(resp.Users, u.told)
+		}
+	}
+	for id, r := range t.remote.users {
+		if id > req.UserID {
+			resp.Users = append(resp.Users, r.told)
 		}
 	}
 	slices.SortFunc(resp.Users, func(a, b userapi.Presence) int { return strings.Compare(a.UserID, b.UserID) })

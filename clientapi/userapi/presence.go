@@ -1,6 +1,10 @@
 package userapi
 
-import "hearth/internal/bus"
+import (
+	"encoding/json"
+
+	"hearth/internal/bus"
+)
 
 // Presence (client-server API, "Presence"). It is kept in memory alone: after a
 // restart everybody is offline until the next sync.
@@ -14,6 +18,9 @@ var (
 	// OnlineUsers lists those who are not offline, a page of at most 1,000 after the
 	// user id UserID.
 	OnlineUsers = bus.Call[UserRequest, OnlineResponse]{Subject: "userstore.presence.online"}
+	// RemotePresence takes an m.presence EDU of another server. Users who are not of the origin
+	// are passed over.
+	RemotePresence = bus.Call[RemotePresenceRequest, Empty]{Subject: "userstore.presence.remote"}
 )
 
 // PresenceTopic carries each change of a user's presence. It may be lost.
@@ -53,6 +60,12 @@ type Presence struct {
 	StatusMsg       string
 	LastActiveTS    int64 // milliseconds, 0: never
 	CurrentlyActive bool
+}
+
+// RemotePresenceRequest has the content of an m.presence EDU.
+type RemotePresenceRequest struct {
+	Origin  string
+	Content json.RawMessage
 }
 
 // OnlineResponse is a page.

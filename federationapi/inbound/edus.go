@@ -33,6 +33,8 @@ func handlers(typ string) (handler, bool) {
 		return handler{phase: after, do: (*worker).typing}, true
 	case "m.receipt":
 		return handler{phase: after, do: (*worker).receipts}, true
+	case "m.presence":
+		return handler{phase: after, do: (*worker).presence}, true
 	case "m.direct_to_device":
 		return handler{phase: before, do: (*worker).toDevice, lasting: true}, true
 	case "m.device_list_update":
@@ -110,5 +112,11 @@ func (w *worker) signingKey(ctx context.Context, content []byte) error {
 		return nil
 	}
 	_, err := userapi.SigningKeyUpdate.Do(ctx, w.in.d.Bus, &userapi.SigningKeyUpdateRequest{Origin: w.origin, Content: content})
+	return err
+}
+
+// presence is m.presence ("Presence").
+func (w *worker) presence(ctx context.Context, content []byte) error {
+	_, err := userapi.RemotePresence.Do(ctx, w.in.d.Bus, &userapi.RemotePresenceRequest{Origin: w.origin, Content: content})
 	return err
 }

@@ -121,6 +121,10 @@ func (h *home) handle(b *bus.Bus) {
 			h.note("device list " + r.Origin + " " + string(r.Content))
 			return &userapi.DeviceListState{}, nil
 		}),
+		bus.Handle(b, userapi.RemotePresence, func(_ context.Context, r *userapi.RemotePresenceRequest) (*userapi.Empty, error) {
+			h.note("presence " + r.Origin + " " + string(r.Content))
+			return &userapi.Empty{}, nil
+		}),
 		bus.Handle(b, userapi.SigningKeyUpdate, func(_ context.Context, r *userapi.SigningKeyUpdateRequest) (*userapi.DeviceListState, error) {
 			h.note("signing key " + r.Origin + " " + string(r.Content))
 			return &userapi.DeviceListState{}, nil
@@ -437,6 +441,7 @@ func TestEDUs(t *testing.T) {
 		typing("@u:a.example", known, "false"),
 		`{"content":{"x":"`+strings.Repeat("x", maxEDU)+`"},"edu_type":"m.receipt"}`,
 		`{"content":{"!r:a":{"m.read":{}}},"edu_type":"m.receipt"}`,
+		`{"content":{"push":[]},"edu_type":"m.presence"}`,
 		`{"content":{"sender":"@u:a.example"},"edu_type":"m.direct_to_device"}`,
 		`{"content":{"sender":"@u:b.example"},"edu_type":"m.direct_to_device"}`,
 		`{"content":{"sender":5},"edu_type":"m.direct_to_device"}`,
@@ -454,6 +459,7 @@ func TestEDUs(t *testing.T) {
 		"typing a.example " + known + " @u:a.example true",
 		"typing a.example " + known + " @u:a.example false",
 		`receipts a.example {"!r:a":{"m.read":{}}}`,
+		`presence a.example {"push":[]}`,
 	}
 	if fmt.Sprint(h.order) != fmt.Sprint(want) {
 		t.Errorf("%q", h.order)
