@@ -234,6 +234,7 @@ func (o *outliers) add(ctx context.Context, ev *pdu.Event) error {
 		links.Auth[i] = a.nid
 		e.gen = max(e.gen, a.gen+1)
 	}
+	e.auth = links.Auth
 	e.client = clientEvent(e, nil, nil)
 	o.known[ev.EventID] = e
 	return o.write(ctx, e, links)
