@@ -252,6 +252,14 @@ func (c *commit) countMember(m *memberChange) {
 }
 
 func (c *commit) applyRedactions(b *batch) {
+	c.forms = b.redactedForms()
+	for i := range c.rows.Waiting {
+		c.rows.Waiting[i].Nid = c.items[len(c.items)-1].nid
+	}
+}
+
+// redactedForms makes the new forms of redacted events, and their rows.
+func (b *batch) redactedForms() (forms []*stored) {
 	for _, r := range b.redacted {
 		form := *r.target
 		form.ev, form.redactedBy = r.form, r.by.nid
@@ -260,15 +268,13 @@ func (c *commit) applyRedactions(b *batch) {
 			form.client.ReplacesState = r.target.client.ReplacesState
 			form.client.PrevContent, form.client.PrevSender = r.target.client.PrevContent, r.target.client.PrevSender
 		}
-		c.forms = append(c.forms, &form)
+		forms = append(forms, &form)
 		if broken := b.brokenRelation(r.target); broken != nil {
-			c.rows.Broken = append(c.rows.Broken, *broken)
+			b.rows.Broken = append(b.rows.Broken, *broken)
 		}
-		c.rows.Redactions = append(c.rows.Redactions, storage.Redaction{Nid: form.nid, By: r.by.nid, JSON: r.form.JSON})
+		b.rows.Redactions = append(b.rows.Redactions, storage.Redaction{Nid: form.nid, By: r.by.nid, JSON: r.form.JSON})
 	}
-	for i := range c.rows.Waiting {
-		c.rows.Waiting[i].Nid = c.items[len(c.items)-1].nid
-	}
+	return forms
 }
 
 // tell makes the log entries. A hidden event leaves an empty one.

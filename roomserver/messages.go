@@ -43,9 +43,14 @@ func (s *Server) messages(ctx context.Context, req *roomapi.MessagesRequest) (*r
 	if err != nil {
 		return nil, err
 	}
-	if err := p.run(ctx); err != nil {
+	walk := p.run
+	if req.Backwards {
+		walk = func(ctx context.Context) error { return p.pageOver(ctx, req) }
+	}
+	if err := walk(ctx); err != nil {
 		return nil, err
 	}
+	v = p.v
 	resp := &roomapi.MessagesResponse{Start: req.From, Events: p.events, State: p.members}
 	if resp.Start.IsZero() {
 		resp.Start = roomapi.Point{Ord: p.start}

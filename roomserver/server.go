@@ -66,10 +66,11 @@ type Server struct {
 	typing  *typing
 	claims  *claims
 	// entering lets one user at a time enter a room by way of another server.
-	entering *gates
-	acls     *acls
-	inbox    *inbox
-	snaps    *lru.Cache[int64, *state.Snapshot]
+	entering  *gates
+	acls      *acls
+	backfills *backfills
+	inbox     *inbox
+	snaps     *lru.Cache[int64, *state.Snapshot]
 
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
@@ -92,15 +93,16 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	}
 	s := &Server{
 		bus: d.Bus, serverName: d.ServerName, key: d.Key, log: d.Log, now: d.Now,
-		store:    &storage.Store{DB: db},
-		rooms:    newRooms(),
-		cache:    lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
-		aliases:  newReservations(),
-		claims:   newClaims(),
-		entering: newGates(),
-		acls:     newACLs(),
-		inbox:    newInbox(d.Now),
-		snaps:    lru.New(snapCacheBytes, snapSize),
+		store:     &storage.Store{DB: db},
+		rooms:     newRooms(),
+		cache:     lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
+		aliases:   newReservations(),
+		claims:    newClaims(),
+		entering:  newGates(),
+		acls:      newACLs(),
+		backfills: newBackfills(),
+		inbox:     newInbox(d.Now),
+		snaps:     lru.New(snapCacheBytes, snapSize),
 	}
 	s.search, err = search.New(ctx, search.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
