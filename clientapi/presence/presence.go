@@ -51,6 +51,7 @@ type Tracker struct {
 	now   func() time.Time
 	local func(string) bool
 	epoch int64
+	most  int // users
 
 	mu     sync.Mutex // guards the rest
 	serial int64
@@ -78,7 +79,7 @@ type shown struct {
 func New(d Deps) (*Tracker, error) {
 	now := d.Now()
 	t := &Tracker{
-		bus: d.Bus, now: d.Now, local: d.Local, epoch: now.UnixMilli(), swept: now,
+		bus: d.Bus, now: d.Now, local: d.Local, epoch: now.UnixMilli(), swept: now, most: maxUsers,
 		users: map[string]*user{}, live: map[string]*user{}, remote: newRemote(), untold: map[string]bool{},
 	}
 	t.serial = t.epoch
@@ -180,8 +181,8 @@ func (t *Tracker) user(id string) *user {
 	if u != nil {
 		return u
 	}
-	if len(t.users) >= maxUsers {
-		if len(t.live) >= maxUsers {
+	if len(t.users) >= t.most {
+		if len(t.live) >= t.most {
 			return nil
 		}
 		for other := range t.users {
