@@ -91,7 +91,10 @@ func TestInviteElsewhere(t *testing.T) {
 			if strings.Contains(stripped, "hashes") {
 				t.Errorf("invite state holds whole events: %s", stripped)
 			}
-			refused(b, roomapi.GetEvent, roomapi.EventRequest{RoomID: room, UserID: ben, EventID: id}, "M_NOT_FOUND")
+			if e := do(b, roomapi.GetEvent, roomapi.EventRequest{RoomID: room, UserID: ben, EventID: id}); e.Membership != "invite" {
+				t.Errorf("the invite is %+v", e)
+			}
+			refused(b, roomapi.GetEvent, roomapi.EventRequest{RoomID: room, UserID: bea, EventID: id}, "M_NOT_FOUND")
 			got := do(b, roomapi.Join, roomapi.JoinRequest{RoomIDOrAlias: room, UserID: ben})
 			n.deliver()
 			if n.membership("a.example", room, ben) != "join" || n.membership("b.example", room, ben) != "join" {

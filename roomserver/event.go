@@ -19,6 +19,17 @@ func notFoundAs(err, other error) error {
 
 // getEvent returns one event, 404 if the user may not see it.
 func (s *Server) getEvent(ctx context.Context, req *roomapi.EventRequest) (*roomapi.Event, error) {
+	e, err := s.getRoomEvent(ctx, req)
+	if errors.Is(err, merr.NotFound("")) {
+		own, ownErr := s.ownOutside(ctx, req)
+		if own != nil || ownErr != nil {
+			return own, ownErr
+		}
+	}
+	return e, err
+}
+
+func (s *Server) getRoomEvent(ctx context.Context, req *roomapi.EventRequest) (*roomapi.Event, error) {
 	r, _, done, err := s.view(ctx, req.RoomID)
 	if err != nil {
 		return nil, err

@@ -157,6 +157,20 @@ func (s *Server) outside(ctx context.Context, roomID, userID string) (*storage.O
 	return &o, m, err
 }
 
+// ownOutside returns the member event of the user who asks, in a room that we are not in; nil if
+// it is not that event.
+func (s *Server) ownOutside(ctx context.Context, req *roomapi.EventRequest) (*roomapi.Event, error) {
+	o, _, err := s.outside(ctx, req.RoomID, req.UserID)
+	if err != nil || o.EventID != req.EventID {
+		return nil, notFoundAs(err, nil)
+	}
+	ev, err := outsideEvent(o)
+	if err != nil {
+		return nil, err
+	}
+	return outsideEntry(req.RoomID, o.Pos, ev).Event, nil
+}
+
 // outsideState is inviteState for a room that we are not in.
 func (s *Server) outsideState(ctx context.Context, req *roomapi.InviteStateRequest) (*roomapi.InviteStateResponse, error) {
 	o, m, err := s.outside(ctx, req.RoomID, req.UserID)

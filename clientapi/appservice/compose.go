@@ -113,7 +113,7 @@ func (p *peer) compose(ctx context.Context) (*content, error) {
 // add appends an entry. One that has nothing to tell any more adds nothing.
 func (p *peer) add(c *content, e *roomapi.Entry) error {
 	switch {
-	case e.Kind == roomapi.KindEvent && e.Event != nil:
+	case (e.Kind == roomapi.KindEvent || e.Kind == roomapi.KindOutside) && e.Event != nil:
 		render := roomapi.Render{RoomID: e.RoomID, Now: p.now()}
 		if p.HasUser(e.Event.Sender) { // the service is the client that sent it
 			render.UserID, render.DeviceID = e.Event.Sender, e.Event.DeviceID

@@ -171,7 +171,7 @@ func writeInterest(tx *store.Tx, room string, nid, members int64) error {
 // entry adds the effect of one entry.
 func (f *follower) entry(ctx context.Context, b *batch, pos int64, e *roomapi.Entry) error {
 	switch {
-	case e.Kind == roomapi.KindEvent && e.Event != nil:
+	case (e.Kind == roomapi.KindEvent || e.Kind == roomapi.KindOutside) && e.Event != nil:
 		return f.event(ctx, b, pos, e)
 	case e.Kind == roomapi.KindReceipt && e.Receipt != nil && pos > f.quiet:
 		return f.receipt(ctx, b, pos, e)

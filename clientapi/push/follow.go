@@ -106,6 +106,9 @@ func (f *follower) entry(ctx context.Context, pos int64, e *roomapi.Entry) ([]no
 			return nil, nil
 		}
 		return f.event(ctx, pos, e.RoomID, e.Event)
+	case e.Kind == roomapi.KindOutside && e.Event != nil && e.Event.Membership == "invite" && !f.users.none():
+		asked := pushrules.NewEvent(e.RoomID, e.Event.Type, e.Event.Sender, e.Event.StateKey, e.Event.JSON)
+		return f.user(ctx, pos, e.UserID, asked, e.Event)
 	case e.Kind == roomapi.KindReceipt && e.Receipt != nil:
 		return f.receipt(pos, e.RoomID, e.Receipt), nil
 	}

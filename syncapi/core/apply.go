@@ -117,7 +117,24 @@ func (e *Engine) applyRoom(pos int64, entry *roomapi.Entry) {
 		if u := e.users[entry.UserID]; u != nil {
 			e.forget(u, entry.RoomID, pos)
 		}
+	case roomapi.KindOutside:
+		if entry.Event != nil {
+			e.applyOutside(pos, entry)
+		}
 	}
+}
+
+// applyOutside notes an invite or a knock of a room that we are not in, or its end.
+func (e *Engine) applyOutside(pos int64, entry *roomapi.Entry) {
+	u, now := e.users[entry.UserID], membershipOf(entry.Event.Membership)
+	if u == nil || now == None {
+		return
+	}
+	m := u.rooms[entry.RoomID]
+	e.setMember(u, entry.RoomID, memberEvent{
+		now: now, pos: pos, sender: entry.Event.Sender, ousted: No, exact: !u.partial || m != nil && m.now != None,
+	})
+	e.wake(u)
 }
 
 func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
