@@ -29,17 +29,16 @@ func (s *Server) claimKeys(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	failures := map[string]*merr.Error{}
 	keys := map[string]map[string]json.RawMessage{}
-	for server, users := range servers {
-		if server != s.serverName {
-			failures[server] = unreachable(server)
-			continue
-		}
-		if err := s.claimLocalKeys(r, users, keys); err != nil {
-			return nil, err
-		}
+	if err := s.claimLocalKeys(r, servers[s.serverName], keys); err != nil {
+		return nil, err
 	}
+	delete(servers, s.serverName)
+	timeout := int64(0)
+	if req.Timeout != nil {
+		timeout = max(0, *req.Timeout)
+	}
+	failures := s.claimElsewhere(r.Context(), servers, timeout, keys)
 	body := appendObject([]byte(`{"one_time_keys":`), keys, func(dst []byte, devices map[string]json.RawMessage) []byte {
 		return appendObject(dst, devices, appendRaw)
 	})

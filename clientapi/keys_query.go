@@ -11,12 +11,12 @@ import (
 )
 
 type queryKeysRequest struct {
-	Timeout    *int64              `json:"timeout"`
+	Timeout    json.RawMessage     `json:"timeout"`
 	DeviceKeys map[string][]string `json:"device_keys"`
 }
 
-// queryKeys is POST /keys/query. Users are asked of their servers, all servers at
-// once; one that does not answer is a failure of its own.
+// queryKeys is POST /keys/query. What is not kept here of users of other servers is asked
+// of these, all at once; one that does not answer is a failure of its own.
 func (s *Server) queryKeys(r *matrixhttp.Request) (any, error) {
 	req, err := matrixhttp.Decode[queryKeysRequest](r)
 	if err != nil {
@@ -25,22 +25,25 @@ func (s *Server) queryKeys(r *matrixhttp.Request) (any, error) {
 	if req.DeviceKeys == nil {
 		return nil, merr.MissingParam("device_keys")
 	}
-	servers, err := byServer(req.DeviceKeys)
-	if err != nil {
+	if _, err := byServer(req.DeviceKeys); err != nil {
 		return nil, err
 	}
 	answer := newKeyAnswer()
-	failures := map[string]*merr.Error{}
-	for server, users := range servers {
-		if server != s.serverName {
-			failures[server] = unreachable(server)
-			continue
-		}
-		if err := s.queryLocalKeys(r.Context(), r.Identity.UserID, users, answer); err != nil {
-			return nil, err
-		}
+	asks, err := s.queryKeptKeys(r.Context(), r.Identity.UserID, req.DeviceKeys, answer)
+	if err != nil {
+		return nil, err
 	}
+	failures := s.askForKeys(r.Context(), r.Identity.UserID, asks, keysTimeout(req.Timeout), answer)
 	return answer.finish(failures)
+}
+
+// keysTimeout is how long other servers may take, in milliseconds; 0: as long as usual.
+func keysTimeout(raw json.RawMessage) int64 {
+	n, ok := pdu.Int(raw)
+	if !ok || n < 0 {
+		return 0
+	}
+	return n
 }
 
 // byServer groups what is asked of users by their servers.
@@ -64,14 +67,26 @@ func unreachable(server string) *merr.Error {
 	return merr.Unavailable("The server %s could not be reached", server)
 }
 
-func (s *Server) queryLocalKeys(ctx context.Context, viewer string, users map[string][]string, answer *keyAnswer) error {
+// queryKeptKeys adds what the user store has, and returns what other servers must be asked.
+func (s *Server) queryKeptKeys(ctx context.Context, viewer string, users map[string][]string, answer *keyAnswer) (keyAsks, error) {
 	for id := range users {
-		answer.user(id)
+		if pdu.Domain(id) == s.serverName {
+			answer.user(id)
+		}
 	}
-	return userapi.ReadKeys(ctx, s.bus, &userapi.QueryKeysRequest{Viewer: viewer, Users: users}, func(p *userapi.KeyPart) error {
-		answer.add(p)
+	asks := keyAsks{}
+	err := userapi.ReadKeys(ctx, s.bus, &userapi.QueryKeysRequest{Viewer: viewer, Users: users}, func(p *userapi.KeyPart) error {
+		switch ask := asks.of(p.UserID); {
+		case p.Part == userapi.AskPart:
+			asks.add(p, users[p.UserID])
+		case ask != nil:
+			ask.spare = append(ask.spare, p)
+		default:
+			answer.add(p)
+		}
 		return nil
 	})
+	return asks, err
 }
 
 // keyAnswer is the body of an answer under construction.

@@ -71,6 +71,8 @@ type Deps struct {
 	Notices      NoticeOptions
 	SSO          SSOOptions
 	Identity     IdentityOptions
+	// Federation says that there are other servers.
+	Federation bool
 	// Presence tells users who else is online.
 	Presence bool
 	// Mail sends e-mail; nil: this server sends none.
@@ -293,6 +295,7 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.store != nil {
 		group.Go(func() error { return s.store.TellProfiles(ctx) })
+		group.Go(func() error { return s.store.Resync(ctx) })
 	}
 	if s.options.Registration.Guests && s.store != nil {
 		group.Go(func() error { return s.store.ExpelGuests(ctx) })

@@ -1,11 +1,15 @@
 package clientapi
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 
 	"hearth/clientapi/userapi"
+	"hearth/federationapi/remoteapi"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 )
@@ -44,7 +48,7 @@ func (s *Server) sendToDevice(r *matrixhttp.Request) (any, error) {
 			servers[s.serverName][r.Identity.UserID] = own
 		}
 	}
-	for part, messages := range toDeviceParts(servers[s.serverName]) {
+	for part, messages := range toDeviceParts(servers[s.serverName], toDevicePart) {
 		_, err := userapi.SendToDevice.Do(r.Context(), s.bus, &userapi.SendToDeviceRequest{
 			Sender: r.Identity.UserID, SenderDevice: r.Identity.DeviceID,
 			Type: r.Param("eventType"), TxnID: txn, Part: int64(part), Messages: messages,
@@ -53,19 +57,54 @@ func (s *Server) sendToDevice(r *matrixhttp.Request) (any, error) {
 			return nil, err
 		}
 	}
-	return nil, nil
+	delete(servers, s.serverName)
+	if !s.options.Federation { // there is nobody else
+		return nil, nil
+	}
+	return nil, s.sendToDeviceElsewhere(r, txn, servers)
 }
 
-// toDeviceParts splits messages into parts of a bounded size; the same messages always
-// into the same parts.
-func toDeviceParts(messages map[string]map[string]json.RawMessage) []map[string]map[string]json.RawMessage {
+// maxDirectToDevice bounds the messages of one m.direct_to_device, in bytes.
+const maxDirectToDevice = 48 << 10
+
+// sendToDeviceElsewhere queues messages for other servers (server-server API,
+// "Send-to-device messaging"). Their ids follow from the request, so that one that is
+// repeated has the same.
+func (s *Server) sendToDeviceElsewhere(r *matrixhttp.Request, txn string, servers map[string]map[string]map[string]json.RawMessage) error {
+	for _, server := range slices.Sorted(maps.Keys(servers)) {
+		for part, messages := range toDeviceParts(servers[server], maxDirectToDevice) {
+			if len(messages) == 0 {
+				continue
+			}
+			name := fmt.Sprintf("%q %q %q %q %q %d", r.Identity.UserID, r.Identity.DeviceID, r.Param("eventType"), txn, server, part)
+			sum := sha256.Sum256([]byte(name))
+			content, err := json.Marshal(map[string]any{
+				"sender": r.Identity.UserID, "type": r.Param("eventType"), "message_id": base64.RawURLEncoding.EncodeToString(sum[:24]), "messages": messages,
+			})
+			if err != nil {
+				return err
+			}
+			_, err = remoteapi.QueueEDU.Do(r.Context(), s.bus, &remoteapi.EDURequest{
+				Destinations: []string{server}, Type: "m.direct_to_device", Content: content,
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// toDeviceParts splits messages into parts of at most limit bytes, or one larger message;
+// the same messages always into the same parts.
+func toDeviceParts(messages map[string]map[string]json.RawMessage, limit int) []map[string]map[string]json.RawMessage {
 	parts := []map[string]map[string]json.RawMessage{{}}
 	size := 0
 	for _, user := range slices.Sorted(maps.Keys(messages)) {
 		for _, device := range slices.Sorted(maps.Keys(messages[user])) {
 			content := messages[user][device]
 			more := len(user) + len(device) + len(content) + 16
-			if size > 0 && size+more > toDevicePart {
+			if size > 0 && size+more > limit {
 				parts, size = append(parts, map[string]map[string]json.RawMessage{}), 0
 			}
 			size += more

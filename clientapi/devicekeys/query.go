@@ -77,7 +77,7 @@ func only(id *storage.Identity, wanted []string) *storage.Identity {
 func (k *Keys) appendParts(parts []userapi.KeyPart, localpart, viewer string, id *storage.Identity) []userapi.KeyPart {
 	userID := k.fullID(localpart)
 	if userID == localpart && (!id.Known || id.Stale) {
-		parts = append(parts, userapi.KeyPart{Part: userapi.AskPart, UserID: userID})
+		parts = append(parts, userapi.KeyPart{Part: userapi.AskPart, UserID: userID, Keys: k.own(id.Signatures)})
 	}
 	later := map[string][]storage.Signature{}
 	for _, s := range id.Signatures {
@@ -102,6 +102,20 @@ func (k *Keys) appendParts(parts []userapi.KeyPart, localpart, viewer string, id
 		parts = append(parts, userapi.KeyPart{Part: part, UserID: userID, Keys: k.sign(c.Keys, later[c.ID])})
 	}
 	return parts
+}
+
+// own writes the signatures that the viewer has made on the keys of a user of another
+// server, by key.
+func (k *Keys) own(signatures []storage.Signature) []byte {
+	all := []byte("{}")
+	for _, s := range signatures {
+		signed, ok := pdu.Get(all, s.Key)
+		if !ok {
+			signed = []byte("{}")
+		}
+		all, _ = pdu.Set(all, s.Key, k.sign(signed, []storage.Signature{s}))
+	}
+	return all
 }
 
 // sign adds signatures to an object.

@@ -57,12 +57,14 @@ const (
 	SelfSigningPart = 3
 	UserSigningPart = 4 // only of Viewer
 	// AskPart says that the server of the user has to be asked: the list is not kept, or
-	// stale. Parts of the stale list follow, for when that server does not answer.
+	// stale. Keys is an object from keys (devices or public keys) of the user to objects whose
+	// signatures are those that Viewer has made; they belong to what that server answers.
+	// Parts of the stale list follow, for when it does not answer.
 	AskPart = 5
 )
 
 // KeyPart is one object of a user: the keys of a device, with the signatures that
-// Viewer may see and with unsigned, a cross-signing key, or AskPart without one.
+// Viewer may see and with unsigned, a cross-signing key, or what AskPart says.
 type KeyPart struct {
 	Part     int
 	UserID   string
