@@ -67,6 +67,7 @@ func startFake(t *testing.T, fault string) (*fake, register) {
 		"PUT " + v3 + "/user/{user}/account_data/{type}":      f.setData,
 		"GET " + v3 + "/user/{user}/account_data/{type}":      f.getData,
 		"GET " + v3 + "/sync":                                 f.sync,
+		"POST " + slidingPath:                                 f.slide,
 	} {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { f.serve(w, r, h) })
 	}
@@ -318,4 +319,30 @@ func (f *fake) answer(user string, since, limit int) *harness.SyncResponse {
 		out.Rooms.Join[room] = j
 	}
 	return out
+}
+
+// slide answers sliding sync with what /sync would tell.
+func (f *fake) slide(user string, r *http.Request) (any, error) {
+	q := r.URL.Query()
+	q.Set("since", q.Get("pos"))
+	q.Set("filter", `{"room":{"timeline":{"limit":10}}}`)
+	r.URL.RawQuery = q.Encode()
+	answer, err := f.sync(user, r)
+	if err != nil {
+		return nil, err
+	}
+	told := answer.(*harness.SyncResponse)
+	rooms, receipts := map[string]any{}, map[string]harness.Event{}
+	for id, j := range told.Rooms.Join {
+		receipts[id] = j.Ephemeral.Events[0]
+		if len(j.Timeline.Events) > 0 {
+			rooms[id] = map[string]any{
+				"timeline": j.Timeline.Events, "limited": j.Timeline.Limited, "prev_batch": j.Timeline.PrevBatch,
+				"required_state": append(j.State.Events, stateOf(j.Timeline.Events)...), "initial": q.Get("pos") == "",
+			}
+		}
+	}
+	return map[string]any{"pos": told.NextBatch, "rooms": rooms, "extensions": map[string]any{
+		"account_data": map[string]any{"global": told.AccountData.Events}, "receipts": map[string]any{"rooms": receipts},
+	}}, nil
 }

@@ -14,7 +14,10 @@ func runFake(t *testing.T, fault string) (*load, *History) {
 	f.faulty = true
 	f.mu.Unlock()
 	l.start()
-	time.Sleep(300 * time.Millisecond)
+	// Every fault has had its chance after so many, also on a machine that is busy.
+	for begin := time.Now(); len(l.record.acknowledged()) < 600 && time.Since(begin) < 30*time.Second; {
+		time.Sleep(10 * time.Millisecond)
+	}
 	close(l.stop)
 	l.sending.Wait()
 	time.Sleep(50 * time.Millisecond)

@@ -32,7 +32,7 @@ func newView() *view {
 type reader struct {
 	name   string
 	client *harness.Client
-	filter string        // of /sync
+	filter string        // of /sync, or slidingFilter
 	lag    time.Duration // at most so long it does not sync, so that there is a gap
 	record *record
 	rng    *rand.Rand
@@ -42,6 +42,7 @@ type reader struct {
 	seen  map[string]bool // ids of kept
 	gaps  int             // limited timelines that were filled
 	again int             // answers that were thrown away before their token was kept
+	anew  int             // connections of sliding sync that the server had forgotten
 }
 
 func newReader(name string, c *harness.Client, filter string, r *record, rng *rand.Rand) *reader {
@@ -61,6 +62,13 @@ func (r *reader) run(ctx context.Context) {
 
 // sync makes one round. It reports whether the token moved on.
 func (r *reader) sync(ctx context.Context, wait time.Duration) (news bool, err error) {
+	if r.filter == slidingFilter {
+		fresh, news, err := r.slide(ctx, wait)
+		if err == nil {
+			news = r.settle(fresh) || news
+		}
+		return news, err
+	}
 	var answer *harness.SyncResponse
 	since := r.kept.since
 	err = r.record.insist(ctx, r.name+" syncs", func() (err error) {
@@ -74,14 +82,20 @@ func (r *reader) sync(ctx context.Context, wait time.Duration) (news bool, err e
 	if err != nil {
 		return false, err
 	}
+	return r.settle(fresh) || fresh.since != since, nil
+}
+
+// settle keeps what an answer has added, unless the client dies before: then it will
+// ask with the old token.
+func (r *reader) settle(fresh *view) (died bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.rng.IntN(20) == 0 { // the client dies here: it will ask with the old token
+	if r.rng.IntN(20) == 0 {
 		r.again++
-		return true, nil
+		return true
 	}
 	r.keep(fresh)
-	return fresh.since != since, nil
+	return false
 }
 
 // process works out what an answer adds to what is kept.
