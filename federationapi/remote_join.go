@@ -74,7 +74,7 @@ func (r *remote) putJoin(ctx context.Context, req *remoteapi.SendJoinRequest) (a
 	ask := transport.Request{
 		Destination: req.Destination, Method: http.MethodPut, Path: path(v2+"/send_join", req.RoomID, req.Event.EventID),
 		Query: url.Values{"omit_members": {strconv.FormatBool(req.OmitMembers)}}, Body: req.Event.JSON,
-		Timeout: stateTime, MaxAnswer: maxState,
+		Timeout: stateTime, Wait: stateTime, MaxAnswer: maxState,
 	}
 	a, err = r.ask.Open(ctx, ask, true)
 	if transport.Unrecognized(err) {

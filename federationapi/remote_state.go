@@ -73,7 +73,7 @@ func (r *remote) stream(ctx context.Context, q streamed, emit func(kind byte, e 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	a, err := r.ask.Open(ctx, transport.Request{
-		Destination: q.destination, Method: http.MethodGet, Path: q.path, Query: q.query, Timeout: stateTime, MaxAnswer: maxState,
+		Destination: q.destination, Method: http.MethodGet, Path: q.path, Query: q.query, Timeout: stateTime, Wait: stateTime, MaxAnswer: maxState,
 	}, false)
 	if err != nil {
 		return err
@@ -120,7 +120,7 @@ func (r *remote) stateIDs(ctx context.Context, req *remoteapi.StateIDsRequest) (
 	}
 	a, err := r.ask.Open(ctx, transport.Request{
 		Destination: req.Destination, Method: http.MethodGet, Path: path(v1+"/state_ids", req.RoomID),
-		Query: url.Values{"event_id": {req.EventID}}, Timeout: stateTime, MaxAnswer: maxIDs * 2 * 64,
+		Query: url.Values{"event_id": {req.EventID}}, Timeout: stateTime, Wait: stateTime, MaxAnswer: maxIDs * 2 * 64,
 	}, false)
 	if err != nil {
 		return nil, err

@@ -100,7 +100,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		Signer: d.Key, Dial: d.Dialer.DialContext, CAs: cas, UserAgent: "Hearth/" + d.Version, Now: d.Now,
 	})
 	s.keys = keys.New(keys.Options{
-		Own: d.Key, Client: s.client, DB: s.db, Notaries: d.NotaryServers, Banned: d.BannedKeys, Log: d.Log, Now: d.Now,
+		Own: d.Key, Client: peers.Only{Transport: s.client, Servers: d.Servers}, DB: s.db, Notaries: d.NotaryServers, Banned: d.BannedKeys, Log: d.Log, Now: d.Now,
 	})
 	s.health, err = health.Open(ctx, health.Options{DB: s.db, Log: d.Log, Now: d.Now})
 	if err != nil {

@@ -101,7 +101,7 @@ func New(ctx context.Context, o Options) (*Queues, error) {
 			return nil, err
 		}
 		for _, d := range list {
-			if d.Behind != storage.Current {
+			if d.Behind != storage.Current && o.Ask.Servers.Allows(d.Server) {
 				s := q.server(d.Server)
 				s.state, s.behind = behind, d.Behind
 			}
@@ -116,7 +116,9 @@ func New(ctx context.Context, o Options) (*Queues, error) {
 		return nil, err
 	}
 	for name, n := range waiting {
-		q.server(name).edus = n
+		if o.Ask.Servers.Allows(name) {
+			q.server(name).edus = n
+		}
 	}
 	return q, nil
 }

@@ -73,6 +73,21 @@ type Client struct {
 	Servers   List
 }
 
+// Only asks servers that we talk with, whether or not they answered lately. It is for who keeps
+// account of that by itself.
+type Only struct {
+	Transport *transport.Client
+	Servers   List
+}
+
+// Do is [transport.Client.Do] for servers that we talk with.
+func (o Only) Do(ctx context.Context, r transport.Request) (status int, answer json.RawMessage, err error) {
+	if !o.Servers.Allows(r.Destination) {
+		return 0, nil, Denied()
+	}
+	return o.Transport.Do(ctx, r)
+}
+
 // Denied is the error for a server that we do not talk with: 403 M_FORBIDDEN.
 func Denied() error { return merr.Forbidden("This server does not talk with the other server") }
 

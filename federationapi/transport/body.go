@@ -15,7 +15,7 @@ import (
 	"hearth/internal/pdu"
 )
 
-// idleBody is how long an answer may pause.
+// idleBody is how long an answer may usually pause.
 const idleBody = 30 * time.Second
 
 // Answer is the answer to a request. Its owner reads it on one goroutine and closes it.
@@ -28,18 +28,20 @@ type Answer struct {
 	body  io.ReadCloser
 	limit int64
 	left  int64
+	pause time.Duration
 	idle  *time.Timer // ends the request
 	close func()
 }
 
-// newAnswer wraps an answer; stop ends the request, done is called once at the end.
-func newAnswer(resp *http.Response, limit int64, done, stop func()) *Answer {
+// newAnswer wraps an answer that may pause for a time; stop ends the request, done is called once at
+// the end.
+func newAnswer(resp *http.Response, limit int64, pause time.Duration, done, stop func()) *Answer {
 	if limit == 0 {
 		limit = usualAnswer
 	}
 	a := &Answer{
 		Status: resp.StatusCode, Header: resp.Header, Size: resp.ContentLength,
-		body: resp.Body, limit: limit, left: limit, idle: time.AfterFunc(idleBody, stop), close: sync.OnceFunc(done),
+		body: resp.Body, limit: limit, left: limit, pause: pause, idle: time.AfterFunc(pause, stop), close: sync.OnceFunc(done),
 	}
 	a.idle.Stop()
 	return a
@@ -58,7 +60,7 @@ func (a *Answer) Read(p []byte) (int, error) {
 	if int64(len(p)) > a.left+1 {
 		p = p[:a.left+1]
 	}
-	a.idle.Reset(idleBody)
+	a.idle.Reset(a.pause)
 	n, err := a.body.Read(p)
 	a.idle.Stop()
 	a.left -= int64(n)

@@ -22,6 +22,7 @@ import (
 
 const (
 	usualTimeout = 30 * time.Second
+	usualWait    = 60 * time.Second
 	usualAnswer  = 1 << 20 // bytes
 )
 
@@ -47,6 +48,7 @@ type Client struct {
 	http      *http.Transport
 	downloads *http.Client
 	slots     *slots
+	idle      time.Duration // how long an answer may pause
 }
 
 // New returns a client without connections.
@@ -54,7 +56,7 @@ func New(o Options) *Client {
 	if o.LookupSRV == nil {
 		o.LookupSRV = net.DefaultResolver.LookupSRV
 	}
-	return &Client{o: o, discovery: newDiscovery(o), http: newRoundTripper(o), downloads: newDownloader(o), slots: newSlots()}
+	return &Client{o: o, discovery: newDiscovery(o), http: newRoundTripper(o), downloads: newDownloader(o), slots: newSlots(), idle: idleBody}
 }
 
 // Close closes idle connections.
@@ -74,6 +76,8 @@ type Request struct {
 	Unsigned bool
 	// Timeout bounds everything; 0: 30 s. The context may end it earlier.
 	Timeout time.Duration
+	// Wait bounds the time until the answer begins; 0: 60 s, or Timeout if that is less.
+	Wait time.Duration
 	// MaxAnswer bounds the answer, in bytes; 0: 1 MiB. Answers that are read whole have at
 	// most [pdu.MaxJSON].
 	MaxAnswer int64
@@ -139,11 +143,19 @@ func (c *Client) send(ctx, asked context.Context, cancel func(), r Request) (_ *
 	if err != nil {
 		return nil, err
 	}
+	if r.Wait == 0 {
+		r.Wait = usualWait
+	}
+	late := time.AfterFunc(r.Wait, cancel)
 	resp, err := c.http.RoundTrip(req)
+	if !late.Stop() && err == nil {
+		err = errLate
+		_ = resp.Body.Close() // it was cancelled as it came
+	}
 	if err != nil {
 		return nil, unreachable(ctx, err)
 	}
-	a := newAnswer(resp, r.MaxAnswer, func() { cancel(); free() }, cancel)
+	a := newAnswer(resp, r.MaxAnswer, c.idle, func() { cancel(); free() }, cancel)
 	if a.Status < 200 || a.Status > 299 {
 		err = a.refusal()
 		cancel()
@@ -152,6 +164,8 @@ func (c *Client) send(ctx, asked context.Context, cancel func(), r Request) (_ *
 	}
 	return a, nil
 }
+
+var errLate = errors.New("the answer did not begin in time")
 
 // request builds the HTTP request with its signature.
 func (c *Client) request(ctx context.Context, r Request, t *target) (*http.Request, error) {

@@ -12,7 +12,6 @@ import (
 
 const (
 	tlsTimeout      = 10 * time.Second
-	headerTimeout   = 60 * time.Second
 	idleTimeout     = 90 * time.Second
 	maxIdle         = 512 // connections
 	maxIdlePerHost  = 4
@@ -46,7 +45,7 @@ func newRoundTripper(o Options) *http.Transport {
 			MaxReceiveBufferPerStream: h2Buffer, MaxReceiveBufferPerConnection: 4 * h2Buffer,
 			SendPingTimeout: 30 * time.Second, PingTimeout: 15 * time.Second,
 		},
-		DisableCompression: true, MaxResponseHeaderBytes: maxAnswerHeader, ResponseHeaderTimeout: headerTimeout,
+		DisableCompression: true, MaxResponseHeaderBytes: maxAnswerHeader,
 		MaxIdleConns: maxIdle, MaxIdleConnsPerHost: maxIdlePerHost, MaxConnsPerHost: maxPerServer + 1, IdleConnTimeout: idleTimeout,
 	}
 }

@@ -41,7 +41,7 @@ func (c *Client) Download(ctx context.Context, address string, maxBytes int64) (
 		cancel()
 		return nil, waited(err) // nothing is said about the server that sent us there
 	}
-	a := newAnswer(resp, maxBytes, cancel, cancel)
+	a := newAnswer(resp, maxBytes, c.idle, cancel, cancel)
 	if a.Status != http.StatusOK {
 		err := a.refusal()
 		a.Close()
