@@ -58,7 +58,8 @@ func (h *hosts) with(server string, delta int64) *hosts {
 	after := max(before+delta, 0)
 	next := &hosts{own: h.own, base: h.base, others: h.others}
 	if len(h.over) >= maxHostChanges && len(h.over)*len(h.over) >= len(h.base) {
-		next.base = maps.Clone(h.base)
+		next.base = make(map[string]int64, len(h.base)+len(h.over))
+		maps.Copy(next.base, h.base)
 		maps.Copy(next.base, h.over)
 	} else {
 		next.over = maps.Clone(h.over)
