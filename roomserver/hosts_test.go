@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestHosts follows the servers of a room through many changes.
-func TestHosts(t *testing.T) {
+// TestManyHosts follows the servers of a room through many changes.
+func TestManyHosts(t *testing.T) {
 	h, want := newHosts("own.example", nil), map[string]int64{}
 	change := func(server string, delta int64) {
 		h = h.with(server, delta)
