@@ -46,7 +46,10 @@ type drainage struct {
 	room     int64
 	waiting  map[string]*waitingEvent // by event id
 	requests int
-	entered  int
+	minDepth int64
+	// backfilled says that the last gap was tried to be filled.
+	backfilled bool
+	entered    int
 }
 
 // waitingEvent is an event that waits for others.

@@ -48,18 +48,22 @@ func (d *drainage) servers(ctx context.Context, w *waitingEvent) []string {
 // fetchMissing asks for the events between what we have and an event.
 func (d *drainage) fetchMissing(ctx context.Context, w *waitingEvent) error {
 	w.rounds++
-	_, h, done, err := d.s.view(ctx, d.roomID)
+	r, h, done, err := d.s.view(ctx, d.roomID)
 	if err != nil {
+		return err
+	}
+	defer done()
+	if d.minDepth, err = d.s.minDepth(ctx, r, h); err != nil {
 		return err
 	}
 	earliest := make([]string, 0, len(h.extremities))
 	for _, x := range h.extremities {
 		earliest = append(earliest, x.id)
 	}
-	done()
 	for _, server := range d.servers(ctx, w) {
 		resp, err := remoteapi.MissingEvents.Do(ctx, d.s.bus, &remoteapi.MissingRequest{
 			Destination: server, RoomID: d.roomID, RoomVersion: d.version.ID, Earliest: earliest, Latest: []string{w.ev.EventID}, Limit: missingLimit,
+			MinDepth: d.minDepth,
 		})
 		if ctx.Err() != nil {
 			return ctx.Err()
@@ -69,7 +73,25 @@ func (d *drainage) fetchMissing(ctx context.Context, w *waitingEvent) error {
 		}
 	}
 	w.rounds = maxMissingRounds // nothing more of this kind
+	if n := len(h.gaps); n > 0 && !d.backfilled {
+		// It may follow what was before we came, or before the last gap.
+		d.backfilled = true
+		d.s.backfill(ctx, d.roomID, h.gaps[n-1])
+	}
 	return nil
+}
+
+// minDepth is the depth of the oldest event after the last gap: what is below is history,
+// which must not enter the timeline as news.
+func (s *Server) minDepth(ctx context.Context, r *room, h *head) (int64, error) {
+	if len(h.gaps) == 0 {
+		return 0, nil
+	}
+	rows, err := s.store.Forwards(ctx, r.nid, h.gaps[len(h.gaps)-1].Ord, maxOrd, 1)
+	if err != nil || len(rows) == 0 {
+		return 0, err
+	}
+	return rows[0].Depth, nil
 }
 
 // takeMissing lets events wait with the others; false if none of them is a prev event that
@@ -77,7 +99,7 @@ func (d *drainage) fetchMissing(ctx context.Context, w *waitingEvent) error {
 func (d *drainage) takeMissing(w *waitingEvent, list []pduwire.PDU) (helped bool) {
 	for i := range list[:min(len(list), 2*missingLimit)] {
 		ev, err := list[i].Load(d.version)
-		if err != nil || ev.RoomID != d.roomID || d.waiting[ev.EventID] != nil {
+		if err != nil || ev.RoomID != d.roomID || d.waiting[ev.EventID] != nil || ev.Depth < d.minDepth {
 			continue
 		}
 		d.waiting[ev.EventID] = &waitingEvent{ev: ev, origin: w.origin, rounds: w.rounds}
