@@ -22,6 +22,7 @@ test:
 
 bench: build
 	$(GO) run ./test/bench $(ARGS)
+	$(GO) run ./test/bench -sync
 	$(GO) test -run - -bench Crowd -benchtime 20x ./test/encryption
 	$(GO) test -run - -bench 'Messages|Join|Directory' ./roomserver
 

@@ -323,7 +323,8 @@ func (b *bench) idle(kind string) []figure {
 	var wg sync.WaitGroup
 	var ended atomic.Int32
 	for i := range conns {
-		wg.Go(func() { // they end with their connections
+		time.Sleep(time.Millisecond) // not all at once: a server may refuse that
+		wg.Go(func() {               // they end with their connections
 			_ = start(i, 5*time.Minute)
 			ended.Add(1)
 		})
