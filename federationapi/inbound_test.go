@@ -39,7 +39,7 @@ type owners struct {
 	reached []string
 }
 
-func newOwners(t *testing.T) *owners {
+func newOwners(t testing.TB) *owners {
 	t.Helper()
 	o := &owners{neighbours: newNeighbours(t)}
 	b := o.server.deps.Bus
