@@ -34,7 +34,7 @@ func TestHistoryOverAGap(t *testing.T) {
 		last := p.message(emil, "after the gap")
 		want = append(want, "after the gap")
 		f.receive(p, last)
-		eventually(t, "the event after the gap", func() bool { e := f.event(room, last.EventID); return e != nil && !e.hidden() })
+		eventually(t, "the event after the gap", func() bool { return f.settled(room, last.EventID) })
 		w, err := roomapi.ReadWindow(t.Context(), f.bus, &roomapi.WindowRequest{RoomID: room, UserID: alice, Limit: 10})
 		if err != nil || !w.Limited || len(w.Timeline) != 1 {
 			t.Errorf("%d events, limited %v, %v", len(w.Timeline), w.Limited, err)

@@ -232,6 +232,17 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// settled reports whether an event is on disk and what it did is to be seen.
+func (f *fixture) settled(room, id string) bool {
+	e := f.event(room, id)
+	r, h, done, err := f.s.view(f.t.Context(), room)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer done()
+	return e != nil && r.pendingByID(id) == nil && e.pos() != 0 && h.pos >= e.pos()
+}
+
 func TestMissingPrevEvents(t *testing.T) {
 	for _, restart := range []bool{false, true} {
 		f := newFixture(t, t.TempDir(), "", true)
@@ -275,7 +286,7 @@ func TestMissingAuthEvents(t *testing.T) {
 	odd := p.build(emil, "m.room.message", nil, map[string]any{"body": "y"}, after(hi))
 	p.known[odd.EventID] = odd
 	f.receive(p, odd)
-	eventually(t, "the event", func() bool { e := f.event(room, odd.EventID); return e != nil })
+	eventually(t, "the event", func() bool { return f.settled(room, odd.EventID) })
 	wantFlags(t, f, room, odd, storage.FlagRejected) // emil is not in the room there
 	wantFlags(t, f, room, renamed, storage.FlagOutlier)
 	head := f.s.store.DB.Head()
@@ -307,7 +318,7 @@ func TestGapIsBridgedByState(t *testing.T) {
 	p.message(emil, "never seen either")
 	after := p.message(emil, "after the gap")
 	f.receive(p, after)
-	eventually(t, "the event after the gap", func() bool { e := f.event(room, after.EventID); return e != nil && !e.hidden() })
+	eventually(t, "the event after the gap", func() bool { return f.settled(room, after.EventID) && !f.event(room, after.EventID).hidden() })
 	if got := f.value(room, memberType, emil); got != `{"membership":"join"}` {
 		t.Errorf("emil is %q", got)
 	}
