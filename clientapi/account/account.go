@@ -66,7 +66,7 @@ func New(ctx context.Context, d Deps) (*Store, error) {
 		return nil, err
 	}
 	s.log = bus.NewPublisher(d.Bus, userapi.Log, s.users.Head)
-	if err := s.handle(d.Log); err != nil {
+	if err := s.handle(d.Log, d.Metrics); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
@@ -82,6 +82,9 @@ func (s *Store) tell(l storage.Line) {
 // Close commits what is queued and releases the database.
 func (s *Store) Close() error {
 	s.passwords.close()
+	if s.keys != nil {
+		s.keys.Close()
+	}
 	return s.users.Close()
 }
 
@@ -89,7 +92,7 @@ func (s *Store) Close() error {
 func (s *Store) Lost() <-chan struct{} { return s.users.Lost() }
 
 // handle registers a handler for each call.
-func (s *Store) handle(log *logrus.Entry) error {
+func (s *Store) handle(log *logrus.Entry, metrics prometheus.Registerer) error {
 	for _, register := range []func() error{
 		on(s, userapi.Register, s.register),
 		on(s, userapi.CheckUsername, s.checkUsername),
@@ -120,7 +123,7 @@ func (s *Store) handle(log *logrus.Entry) error {
 			return err
 		}
 	}
-	keys, err := devicekeys.Handle(devicekeys.Deps{Bus: s.bus, Users: s.users, ServerName: s.serverName, Log: log, Now: s.now})
+	keys, err := devicekeys.Handle(devicekeys.Deps{Bus: s.bus, Users: s.users, ServerName: s.serverName, Log: log, Now: s.now, Metrics: metrics})
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi/storage"
@@ -32,6 +33,7 @@ type Deps struct {
 	ServerName string
 	Log        *logrus.Entry // may be nil
 	Now        func() time.Time
+	Metrics    prometheus.Registerer // may be nil
 }
 
 // Keys answers the calls of userapi that have to do with encryption.
@@ -42,12 +44,17 @@ type Keys struct {
 	log        *logrus.Entry
 	now        func() time.Time
 	stale      chan struct{} // rings when a list of devices became stale
+	metrics    *metrics
 }
 
 // Handle registers the handlers. The result keeps lists of other servers' devices up to
 // date while its Resync runs.
 func Handle(d Deps) (*Keys, error) {
 	k := &Keys{bus: d.Bus, users: d.Users, serverName: d.ServerName, log: d.Log, now: d.Now, stale: make(chan struct{}, 1)}
+	var err error
+	if k.metrics, err = newMetrics(k, d.Metrics); err != nil {
+		return nil, err
+	}
 	for _, err := range []error{
 		bus.Handle(d.Bus, userapi.UploadKeys, k.upload),
 		bus.HandleStream(d.Bus, userapi.QueryKeys, k.query),
@@ -78,11 +85,15 @@ func Handle(d Deps) (*Keys, error) {
 		bus.Handle(d.Bus, userapi.DeviceListPosition, k.deviceListPosition),
 	} {
 		if err != nil {
+			k.Close()
 			return nil, err
 		}
 	}
 	return k, nil
 }
+
+// Close ends what is shown to Prometheus.
+func (k *Keys) Close() { k.metrics.close() }
 
 func (k *Keys) userID(localpart string) string { return "@" + localpart + ":" + k.serverName }
 

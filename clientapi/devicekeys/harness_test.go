@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"hearth/clientapi/account"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
@@ -28,6 +30,8 @@ type house struct {
 	users *account.Store
 	ctx   context.Context
 	clock atomic.Int64 // by how many nanoseconds time is ahead
+
+	metrics *prometheus.Registry // nil: none
 }
 
 // each runs a test on both engines; on one with direct calls and on the other over NATS.
@@ -51,8 +55,12 @@ func (h *house) open() {
 	if h.bus, err = bus.Connect(h.ctx, bus.Options{Local: h.local}); err != nil {
 		h.t.Fatal(err)
 	}
+	var metrics prometheus.Registerer
+	if h.metrics != nil {
+		metrics = h.metrics
+	}
 	h.users, err = account.New(h.ctx, account.Deps{
-		Bus: h.bus, ServerName: "test", DataDir: h.o.DataDir, DatabaseURL: h.o.URL, Log: h.o.Log, Now: h.now, MinPasswordLength: 8,
+		Metrics: metrics, Bus: h.bus, ServerName: "test", DataDir: h.o.DataDir, DatabaseURL: h.o.URL, Log: h.o.Log, Now: h.now, MinPasswordLength: 8,
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -50,6 +50,7 @@ func (k *Keys) sendToDevice(ctx context.Context, req *userapi.SendToDeviceReques
 // warn tells the administrator of messages that did not fit.
 func (k *Keys) warn(dropped []storage.Dropped) {
 	for _, d := range dropped {
+		k.metrics.dropped.Add(float64(d.Messages))
 		if k.log != nil {
 			k.log.WithFields(map[string]any{"user_id": k.userID(d.Localpart), "device_id": d.Device, "messages": d.Messages}).
 				Warn("to-device queue is full, the oldest messages were dropped")

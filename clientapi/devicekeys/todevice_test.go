@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"hearth/clientapi/userapi"
 )
 
@@ -152,5 +154,39 @@ func TestToDeviceIsBoundedInBytes(t *testing.T) {
 		refused(h, "M_INVALID_PARAM", userapi.SendToDevice, req)
 		req.Type, req.SenderDevice = "m.test", "NONE"
 		refused(h, "M_NOT_FOUND", userapi.SendToDevice, req)
+	})
+}
+
+// The administrator sees how much waits.
+func TestQueuesAreShown(t *testing.T) {
+	each(t, func(h *house) {
+		h.metrics = prometheus.NewRegistry()
+		h.restart()
+		a := h.user("alice", "PHONE")
+		a.send("1", 1, a.user+"/PHONE")
+		a.send("2", 2, a.user+"/PHONE")
+		call(h, userapi.TrackDeviceLists, userapi.UsersRequest{UserIDs: []string{"@bob:there"}})
+		families, err := h.metrics.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]float64{}
+		for _, f := range families {
+			if m := f.GetMetric(); len(m) == 1 {
+				got[f.GetName()] = m[0].GetGauge().GetValue() + m[0].GetCounter().GetValue()
+			}
+		}
+		for name, want := range map[string]float64{
+			"hearth_to_device_queued": 2, "hearth_to_device_longest_queue": 2, "hearth_to_device_dropped_total": 0,
+			"hearth_remote_device_lists": 1, "hearth_remote_device_lists_stale": 1,
+		} {
+			if v, ok := got[name]; !ok || v != want {
+				t.Errorf("%s: %v, want %v", name, v, want)
+			}
+		}
+		if got["hearth_to_device_queued_bytes"] < 50 {
+			t.Errorf("%v", got)
+		}
+		h.restart() // metrics can be registered again
 	})
 }
