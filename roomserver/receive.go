@@ -119,6 +119,13 @@ func (rc *reception) enter(ctx context.Context, events []*pdu.Event) (waiting []
 			rc.waits = append(rc.waits, wait)
 		}
 	}
+	wait, err := rc.s.tidy(ctx, lr)
+	if err != nil {
+		return nil, err
+	}
+	if wait != nil {
+		rc.waits = append(rc.waits, wait)
+	}
 	if len(rc.waits) == 0 && lr.staged.pos != lr.committed.Load().pos {
 		// An event may be known because it is staged; the answer must not get out first.
 		wait, err := rc.s.barrier(lr.generation)

@@ -1,6 +1,7 @@
 package roomserver
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -329,5 +330,54 @@ func TestGapIsBridgedByState(t *testing.T) {
 	done()
 	if len(h.gaps) != 1 || h.joined != 3 {
 		t.Errorf("%d gaps, %d joined", len(h.gaps), h.joined)
+	}
+}
+
+// TestManyExtremities lets a server fork the room again and again: the forks are joined by a
+// dummy event of ours, and those that are too many wait for somebody to follow them.
+func TestManyExtremities(t *testing.T) {
+	f := newFixture(t, t.TempDir(), "", true)
+	room, p, dora := f.shared("10")
+	fork := p.heads
+	var list []*pdu.Event
+	want := []string{}
+	for i := range 2 * maxExtremities {
+		body := fmt.Sprint("fork ", i)
+		list = append(list, p.build(dora, "m.room.message", nil, map[string]any{"body": body}, after(fork...)))
+		want = append(want, body)
+	}
+	extremities := func() int {
+		_, h, done, err := f.s.view(t.Context(), room)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done()
+		return len(h.extremities)
+	}
+	f.receive(p, list[:1]...)
+	f.receive(p, list[1:]...)
+	if n := extremities(); n != 1 {
+		t.Errorf("%d forward extremities after a dummy event", n)
+	}
+	events := f.live(room)
+	dummy := events[len(events)-1]
+	if dummy.Type != dummyType || len(dummy.PrevEvents) != maxExtremities {
+		t.Errorf("the last event is %s and follows %d", dummy.Type, len(dummy.PrevEvents))
+	}
+	if e := f.event(room, dummy.EventID); e.flags&storage.FlagFederate != 0 {
+		t.Error("the dummy event goes out by itself")
+	}
+	if got := f.texts(room, alice); !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	late := p.build(dora, "m.test", nil, map[string]any{}, after(list[len(list)-1]))
+	f.receive(p, late)
+	f.restart()
+	if n := extremities(); n != 2 {
+		t.Errorf("%d forward extremities", n)
+	}
+	f.send(room, alice, "1", "goes on")
+	if n := extremities(); n != 1 {
+		t.Errorf("%d forward extremities", n)
 	}
 }

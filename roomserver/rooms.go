@@ -36,6 +36,8 @@ type room struct {
 	sinceCheckpoint int
 	// published says that the room is in the directory; guarded by lock.
 	published bool
+	// tidied is when a dummy event was last tried; guarded by lock.
+	tidied time.Time
 	// merged remembers results of state resolution by the set of snapshots; guarded by lock.
 	merged map[string]int64
 
