@@ -2,6 +2,7 @@ package roomapi
 
 import (
 	"encoding/json"
+	"time"
 
 	"hearth/internal/bus"
 )
@@ -10,19 +11,19 @@ import (
 // names for the endpoint of the same purpose.
 var (
 	// Create makes a room and joins its creator: POST /createRoom.
-	Create = bus.Call[CreateRequest, CreateResponse]{Subject: "roomserver.create"}
+	Create = bus.Call[CreateRequest, CreateResponse]{Subject: "roomserver.create", Timeout: 60 * time.Second}
 	// Send appends a message or state event built from the given content.
 	Send = bus.Call[SendRequest, SendResponse]{Subject: "roomserver.send"}
 	// Redact appends an m.room.redaction and applies it.
 	Redact = bus.Call[RedactRequest, SendResponse]{Subject: "roomserver.redact"}
 	// Join makes a local user a member of a room.
-	Join = bus.Call[JoinRequest, MembershipResponse]{Subject: "roomserver.join"}
+	Join = bus.Call[JoinRequest, MembershipResponse]{Subject: "roomserver.join", Timeout: 5 * time.Minute}
 	// Knock asks to be let into a room.
-	Knock = bus.Call[JoinRequest, MembershipResponse]{Subject: "roomserver.knock"}
+	Knock = bus.Call[JoinRequest, MembershipResponse]{Subject: "roomserver.knock", Timeout: 5 * time.Minute}
 	// Leave ends a membership, rejects an invite or withdraws a knock.
-	Leave = bus.Call[MembershipRequest, MembershipResponse]{Subject: "roomserver.leave"}
+	Leave = bus.Call[MembershipRequest, MembershipResponse]{Subject: "roomserver.leave", Timeout: 90 * time.Second}
 	// Invite invites a user.
-	Invite = bus.Call[MembershipRequest, MembershipResponse]{Subject: "roomserver.invite"}
+	Invite = bus.Call[MembershipRequest, MembershipResponse]{Subject: "roomserver.invite", Timeout: 90 * time.Second}
 	// Kick removes a member, an invitee or a knocking user.
 	Kick = bus.Call[MembershipRequest, MembershipResponse]{Subject: "roomserver.kick"}
 	// Ban bans a user.
