@@ -7,6 +7,9 @@ import (
 	"hearth/federationapi/storage"
 )
 
+// maxKept bounds the events in the queues of all servers that fail.
+const maxKept = 200_000
+
 // fallBack gives up the queue of a server that is catching up; another round will follow.
 // Queues.mu is held.
 func (s *server) fallBack() {
@@ -52,9 +55,10 @@ func (q *Queues) fallBehind(ctx context.Context, name string) {
 			return
 		}
 		// What came while that was written may have to be remembered too.
-		if last := pending[len(pending)-1].pos; len(s.queue) > 0 && s.queue[len(s.queue)-1].pos > last && endingAfter(s.queue, last) {
+		last, now := pending[len(pending)-1].pos, s.pending()
+		if endingAfter(now, last) {
 			written = len(pending)
-			for _, it := range s.queue {
+			for _, it := range now {
 				if it.pos > last {
 					pending = append(pending, it)
 				}
@@ -65,17 +69,26 @@ func (q *Queues) fallBehind(ctx context.Context, name string) {
 		break
 	}
 	defer q.mu.Unlock()
-	s.behind, s.state = progress.Behind[name], behind
-	for _, it := range s.queue {
-		q.release(&it)
+	s.behind, s.state = progress.Behind[name], catching
+	s.catchup = &catchup{target: s.behind, extras: true, done: true} // its queue has all since then
+	for i := range s.queue {
+		q.release(&s.queue[i])
 	}
-	s.queue = nil
+	if len(s.queue) > q.o.Tune.Queue || q.old(name) {
+		s.fallBack()
+	}
 	if s.txn != nil {
 		for i := range s.txn.items {
 			q.release(&s.txn.items[i])
 		}
 	}
 	q.metrics.fell()
+}
+
+// old reports whether a server has failed for so long that its queue is not kept.
+func (q *Queues) old(name string) bool {
+	h := q.o.Ask.Health.State(name)
+	return h.Failures > 0 && q.o.Now().Sub(h.FailingFrom) >= q.o.Tune.Keep
 }
 
 func endingAfter(items []item, pos int64) bool {
@@ -118,7 +131,13 @@ func (q *Queues) scan() (late []string) {
 	before := q.o.Now().Add(-q.o.Tune.Hold)
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	items := 0
 	for name, s := range q.servers {
+		if s.state == catching && s.catchup != nil && s.catchup.done && len(s.queue) > 0 && q.o.Ask.Health.Wait(name) > 0 {
+			if items += len(s.queue); items > maxKept || q.old(name) {
+				s.fallBack()
+			}
+		}
 		if oldest := s.oldest(); s.state == current && !oldest.IsZero() &&
 			(oldest.Before(before) || !s.busy && q.o.Ask.Health.Wait(name) > 0) {
 			late = append(late, name)

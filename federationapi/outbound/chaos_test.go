@@ -33,6 +33,7 @@ type chaosModel struct {
 func chaos(t *testing.T, r *rand.Rand) {
 	w := newWorld(t)
 	w.tune.Hold, w.tune.Queue, w.tune.Answer = 50*time.Millisecond, 60, 100*time.Millisecond
+	w.tune.Keep = []time.Duration{1, 100 * time.Millisecond, time.Hour}[r.IntN(3)]
 	m := &chaosModel{newest: map[string]string{}, kicks: map[string][]string{}, edus: map[string][]string{}}
 	for i := range 5 {
 		m.servers = append(m.servers, w.far.name(i))

@@ -12,11 +12,12 @@
 // After a crash the log is read again from the cursor, so a server may get an event
 // twice, in a transaction with another id; an event is the same however often it comes.
 //
-// A server that fails, or that takes too long, falls behind: its queue is given up. When it is
-// back it gets the newest events of each room that has some since then, and asks
-// for what it misses between them; events that end a membership are remembered one by
-// one, because the newest events of a room that the server has left are not for it.
-// What comes in the meantime waits in memory behind that.
+// A server that fails, or that takes too long, falls behind: it gets a row, and its queue stays in
+// memory as long as it is short and the failure is young. A queue that was given up, by a
+// restart too, is made good when the server is back: it gets the newest events of each room that has some
+// since then, and asks for what it misses between them; events that end a
+// membership are remembered one by one, because the newest events of a room that the server has
+// left are not for it. What comes in the meantime waits in memory behind that.
 //
 // A transaction is sent again with the same id and body until it is answered; only one is
 // on its way to a server. Receipts, typing and presence are dropped when their server fails.

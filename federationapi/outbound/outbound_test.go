@@ -76,6 +76,34 @@ func TestTheSameTransactionIsSentAgain(t *testing.T) {
 	}
 }
 
+// After a short failure a server gets everything, not only the newest.
+func TestAShortFailureLosesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.first, w.tune.Hold = time.Hour, 50*time.Millisecond
+	a := w.far.name(1)
+	w.rooms.hosts["!x"] = []string{a}
+	w.far.set(status(503))
+	w.start()
+	want := []string{w.rooms.send("!x", "0")}
+	w.until("the server is behind", func() bool { d, ok := w.row(a); return ok && d.Behind == 0 })
+	for i := range 100 {
+		want = append(want, w.rooms.send("!x", fmt.Sprint(i)))
+	}
+	w.until("the cursor passes", func() bool {
+		pos, _, err := w.db.Cursor(context.Background())
+		return err == nil && pos == w.rooms.head()
+	})
+	w.far.set(nil)
+	w.health.Alive(a)
+	w.settled()
+	if got, _ := w.far.took(a); !slices.Equal(got, want) {
+		t.Errorf("got %v", got)
+	}
+	if _, ok := w.row(a); ok {
+		t.Error("the row is still there")
+	}
+}
+
 func TestARequestOfTheServerEndsTheBackOff(t *testing.T) {
 	w := newWorld(t)
 	w.first = time.Hour
@@ -111,7 +139,7 @@ func TestAnAdministratorEndsTheBackOff(t *testing.T) {
 	w.until("it is known to be behind", func() bool {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return w.servers[a].state == behind && w.track.handed() == 2
+		return w.servers[a].state == catching && w.track.handed() == 2
 	})
 	resp, err := w.Destinations(context.Background(), &remoteapi.DestinationsRequest{})
 	if err != nil || len(resp.Destinations) != 1 || resp.More {
@@ -132,7 +160,7 @@ func TestAnAdministratorEndsTheBackOff(t *testing.T) {
 
 func TestAfterALongAbsenceTheNewestAreSent(t *testing.T) {
 	w := newWorld(t)
-	w.first, w.tune.Hold, w.tune.Queue = time.Hour, time.Minute, 2000
+	w.first, w.tune.Hold, w.tune.Queue, w.tune.Keep = time.Hour, time.Minute, 2000, time.Nanosecond
 	a, b := w.far.name(1), w.far.name(2)
 	for i := range 10 {
 		w.rooms.hosts[fmt.Sprintf("!%d", i)] = []string{a, b}

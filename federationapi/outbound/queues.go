@@ -28,8 +28,9 @@ type Options struct {
 
 // Tune are times and bounds; zero values stand for the usual ones.
 type Tune struct {
-	// Hold is how long a server may take before it falls behind.
-	Hold time.Duration
+	// Hold is how long a server may take before it falls behind, Keep how long the queue of one that
+	// fails stays in memory.
+	Hold, Keep time.Duration
 	// Scan is how often it is looked whose time has come.
 	Scan time.Duration
 	// Answer is how long a transaction may take.
@@ -49,6 +50,7 @@ func (t *Tune) fill() {
 		}
 	}
 	set(&t.Hold, 10*time.Second)
+	set(&t.Keep, time.Hour)
 	set(&t.Scan, 500*time.Millisecond)
 	set(&t.Answer, time.Minute)
 	if t.AtOnce == 0 {

@@ -163,7 +163,7 @@ func (q *Queues) failed(ctx context.Context, s *server, txn *transaction, err er
 			q.release(&txn.items[i])
 		}
 	}
-	if s.state == catching {
+	if s.state == catching && (given || s.catchup == nil || !s.catchup.done) {
 		s.fallBack()
 	}
 	q.mu.Unlock()

@@ -17,8 +17,8 @@ const (
 	falling
 	// behind: it has a row; events are passed over.
 	behind
-	// catching: it has a row and gets the newest events of its rooms; later ones are queued and do
-	// not hold the cursor back.
+	// catching: it has a row; events are queued and do not hold the cursor back. Unless its queue
+	// goes back to the row, it gets the newest events of its rooms first.
 	catching
 	// clearing: it has got everything and its row is being removed; events hold the cursor back again.
 	clearing
