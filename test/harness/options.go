@@ -44,6 +44,9 @@ type Options struct {
 	BusLocal *bool
 	// Database is SQLite or Postgres; empty: what the wiring says.
 	Database string
+	// Syncs is how many processes of syncapi there are in FourProcesses; 0 means 1. The
+	// further ones are called syncapi2, syncapi3 …
+	Syncs int
 }
 
 func (o *Options) fill(t testing.TB) {

@@ -112,7 +112,8 @@ func (s *Server) start(o *Options) error {
 		p.mu.Unlock()
 	}
 	s.processes = nil
-	ports, err := freePorts(4 + len(components))
+	further := max(0, o.Syncs-1)
+	ports, err := freePorts(4 + len(components) + further)
 	if err != nil {
 		return err
 	}
@@ -158,6 +159,13 @@ func (s *Server) make(w Wiring, ports []int) error {
 	s.processes = []*Process{nats}
 	for i, c := range components {
 		p, err := s.hearth(c, c, ports[i])
+		if err != nil {
+			return err
+		}
+		s.processes = append(s.processes, p)
+	}
+	for i, port := range ports[len(components):] {
+		p, err := s.hearth(fmt.Sprintf("syncapi%d", i+2), "syncapi", port)
 		if err != nil {
 			return err
 		}
