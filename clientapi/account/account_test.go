@@ -112,7 +112,9 @@ func TestRegister(t *testing.T) {
 			t.Fatalf("%+v", alice)
 		}
 		id, err := h.whose(alice.Token)
-		if err != nil || *id != (userapi.Identity{UserID: "@alice:test", DeviceID: "PHONE", Admin: true}) {
+		if err != nil || *id != (userapi.Identity{
+			UserID: "@alice:test", DeviceID: "PHONE", Admin: true, Restrictions: userapi.Restrictions{Role: userapi.RoleAdmin},
+		}) {
 			h.t.Errorf("%+v %v", id, err)
 		}
 		if d := call(h, userapi.GetDevice, userapi.DeviceRequest{UserID: "@alice:test", DeviceID: "PHONE"}); d.DisplayName != "myphone" {
