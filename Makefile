@@ -1,5 +1,6 @@
 # make run     build and start a server on this machine
 # make test    all tests, as CI runs them
+# make test-engine  the engine of Element X, matrix-rust-sdk (needs Rust, compiles for ten minutes)
 # make bench   measure a whole server
 # make lint    static checks
 # make build   bin/hearth
@@ -8,7 +9,7 @@
 GO ?= go
 export CGO_ENABLED := 1
 
-.PHONY: run build test bench lint clean
+.PHONY: run build test test-engine bench lint clean
 
 run: build
 	@bin/hearth serve $(ARGS)
@@ -19,6 +20,9 @@ build:
 
 test:
 	@.ci/test $(ARGS)
+
+test-engine:
+	$(GO) test -tags engine -run Engine -timeout 90m ./test/client
 
 bench: build
 	$(GO) run ./test/bench $(ARGS)

@@ -53,7 +53,7 @@ func TestSlidingSync(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	node := program(t, "node")
 	install(t)
-	r := play(t, node, "day.mjs", "http://127.0.0.1:1")
+	r := play(t, "http://127.0.0.1:1", node, "day.mjs")
 	if r.err == nil || r.done || len(r.plan) < 20 || len(r.results) != 1 || r.results[r.plan[0]].Error == "" {
 		t.Errorf("exit %v, done %v, %d steps planned, results %v", r.err, r.done, len(r.plan), r.results)
 	}
@@ -97,9 +97,11 @@ func modified(t *testing.T, path string) time.Time {
 	return info.ModTime()
 }
 
-// day plays a script and makes a subtest of each of its steps.
-func day(t *testing.T, node, script, url string) {
-	r := play(t, node, script, url)
+// day plays a script and judges how it went.
+func day(t *testing.T, node, script, url string) { judge(t, play(t, url, node, script)) }
+
+// judge makes a subtest of each step.
+func judge(t *testing.T, r *report) {
 	for _, step := range r.plan {
 		t.Run(step, func(t *testing.T) {
 			switch result, ok := r.results[step]; {
@@ -115,12 +117,12 @@ func day(t *testing.T, node, script, url string) {
 	}
 }
 
-// play runs a script against a server.
-func play(t *testing.T, node, script, url string) *report {
+// play runs a program against a server.
+func play(t *testing.T, url, program string, args ...string) *report {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), dayTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, node, script)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Dir = scripts
 	cmd.Env = append(os.Environ(), "HEARTH_URL="+url)
 	cmd.WaitDelay = time.Second
