@@ -34,6 +34,11 @@ func (s *Server) authenticate(r *matrixhttp.Request) error {
 	if !strings.HasPrefix(signed.URI, "/") { // of a proxy
 		return unauthorized("The request target must be a path", nil)
 	}
+	leave, err := s.place(r)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	body, err := r.Bytes()
 	if err != nil {
 		return err

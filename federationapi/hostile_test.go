@@ -132,6 +132,32 @@ func TestHostileBodies(t *testing.T) {
 	}
 }
 
+// TestLargeBodiesWait: strangers who send large bodies hold up one another, and nobody else.
+func TestLargeBodiesWait(t *testing.T) {
+	o := newOwners(t)
+	for range largeBodies {
+		o.server.bodies <- struct{}{}
+	}
+	if status, answer := o.request("PUT", fedV1+"/send/small", `{"pdus":[]}`); status != 200 {
+		t.Errorf("%d %s", status, answer)
+	}
+	large := `{"pdus":[],"x":"` + strings.Repeat("x", smallBody) + `"}`
+	done := make(chan int)
+	go func() {
+		status, _ := o.request("PUT", fedV1+"/send/large", large)
+		done <- status
+	}()
+	select {
+	case status := <-done:
+		t.Fatalf("it was answered at once: %d", status)
+	case <-time.After(50 * time.Millisecond):
+	}
+	<-o.server.bodies
+	if status := <-done; status != 200 {
+		t.Errorf("%d", status)
+	}
+}
+
 // TestHostilePaths: what names nothing is not found, on every route.
 func TestHostilePaths(t *testing.T) {
 	o := newOwners(t)

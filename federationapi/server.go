@@ -70,6 +70,7 @@ type Server struct {
 	// gate bounds what other servers ask, inbound takes their transactions.
 	gate    *gate.Gate
 	inbound *inbound.Inbound
+	bodies  chan struct{} // one for each large body of somebody unknown
 }
 
 // New builds the component; Run must follow, and Close.
@@ -77,12 +78,12 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
-	s := &Server{deps: d}
+	s := &Server{deps: d, bodies: make(chan struct{}, largeBodies)}
 	metrics, err := matrixhttp.NewMetrics(d.Metrics)
 	if err != nil {
 		return nil, fmt.Errorf("metrics: %w", err)
 	}
-	s.mux, err = matrixhttp.New(matrixhttp.Options{Routes: s.routes(), Log: d.Log, Metrics: metrics, Now: d.Now})
+	s.mux, err = matrixhttp.New(matrixhttp.Options{Routes: s.routes(), MaxInFlight: maxInFlight, Log: d.Log, Metrics: metrics, Now: d.Now})
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,9 @@ const maxParams = 6
 // bodyTimeout is how long a client may take to send a body.
 const bodyTimeout = 30 * time.Second
 
+// firstBuffer is for how much of an announced body there is memory before it comes.
+const firstBuffer = 64 << 10
+
 // Identity is who sent a request: a user with a device, or a server.
 type Identity struct {
 	UserID, DeviceID string
@@ -99,7 +102,7 @@ func readAll(src io.Reader, length, limit int64) ([]byte, error) {
 	if src == nil {
 		return nil, nil
 	}
-	size := min(max(length, 0)+1, limit+1)
+	size := min(max(length, 0)+1, limit+1, firstBuffer)
 	if length < 0 {
 		size = min(512, limit+1)
 	}
