@@ -26,7 +26,7 @@ const (
 func (s *Server) drain(ctx context.Context, roomID string) (progress bool) {
 	ctx, cancel := context.WithTimeout(ctx, drainTime)
 	defer cancel()
-	d := &drainage{s: s, roomID: roomID, waiting: make(map[string]*waitingEvent)}
+	d := &drainage{s: s, roomID: roomID, waiting: make(map[string]*waitingEvent), asked: make(map[string]int)}
 	err := d.run(ctx)
 	counts, countErr := d.left(ctx)
 	if countErr == nil {
@@ -46,6 +46,7 @@ type drainage struct {
 	room     int64
 	waiting  map[string]*waitingEvent // by event id
 	requests int
+	asked    map[string]int // requests on behalf of each origin
 	minDepth int64
 	// backfilled says that the last gap was tried to be filled.
 	backfilled bool
@@ -93,6 +94,7 @@ func (d *drainage) run(ctx context.Context) error {
 		if d.requests++; d.requests > maxDrainRequests || len(d.waiting) > maxDrainEvents {
 			return nil
 		}
+		d.asked[target.origin]++
 		if err := d.fetch(ctx, target); err != nil {
 			return err
 		}
@@ -213,9 +215,10 @@ func (d *drainage) enter(ctx context.Context) error {
 	return err
 }
 
-// target picks the event whose missing events are to be fetched next: the first that does
-// not wait for another one here. It is nil if nothing more can be done.
-func (d *drainage) target() *waitingEvent {
+// target picks the event whose missing events are to be fetched next: one that does not wait
+// for another one here, of the origin that has had the fewest requests, so that nobody's
+// events keep those of others waiting. It is nil if nothing more can be done.
+func (d *drainage) target() (best *waitingEvent) {
 	for _, w := range d.order() {
 		if w.failed || !w.verdict.missing() {
 			continue
@@ -224,11 +227,11 @@ func (d *drainage) target() *waitingEvent {
 		for _, id := range w.verdict.prev {
 			waits = waits || d.waiting[id] != nil
 		}
-		if !waits {
-			return w
+		if !waits && (best == nil || d.asked[w.origin] < d.asked[best.origin]) {
+			best = w
 		}
 	}
-	return nil
+	return best
 }
 
 // fetch asks for what an event needs: the events before it, then the state there; its auth events.

@@ -99,6 +99,9 @@ type pager struct {
 	// unbroken ends the walk at the first event that the user may not see.
 	unbroken bool
 
+	// forked is the order of the newest event seen at which state resolution changed the state.
+	forked int64
+
 	events  []*roomapi.Event
 	members []*roomapi.Event
 	bytes   int
@@ -197,6 +200,9 @@ func (p *pager) take(ctx context.Context, e *stored, chosen bool) error {
 		if !p.backwards {
 			p.start--
 		}
+	}
+	if e.flags&storage.FlagForked != 0 {
+		p.forked = max(p.forked, e.ord)
 	}
 	p.at = e.ord
 	if p.backwards {

@@ -1,6 +1,7 @@
 package roomserver
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -175,6 +176,66 @@ func TestFork(t *testing.T) {
 		}
 		if got := f.currentState(room, alice); !slices.Equal(got, before) {
 			t.Errorf("the merge changed the state")
+		}
+	})
+}
+
+// TestForkIsTold compares what the log tells live of a state that resolution changed with what
+// it tells later, and with what a window shows.
+func TestForkIsTold(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		live := follow(ctx, t, f)
+		room, p, dora := f.shared("10")
+		f.join(room, bob)
+		f.state(room, alice, "m.room.power_levels", "", levelsFor(p.v, map[string]int{alice: 100, dora: 100, bob: 50}))
+		f.state(room, alice, "m.room.name", "", `{"name":"of alice"}`)
+		for _, ev := range f.live(room) {
+			p.take(ev)
+		}
+		fork := p.heads
+		since := f.s.store.DB.Head()
+		f.state(room, bob, "m.room.name", "", `{"name":"of bob"}`)
+		f.state(room, bob, "m.room.avatar", "", `{"url":"mxc://a/b"}`)
+		ban := p.member(dora, bob, "ban", after(fork...))
+		f.receive(p, ban)
+		wantFlags(t, f, room, ban, 0)
+		if name, avatar := f.value(room, "m.room.name", ""), f.value(room, "m.room.avatar", ""); name != `{"name":"of alice"}` || avatar != "" {
+			t.Errorf("the name is %s, the avatar %s", name, avatar)
+		}
+		f.receive(p, p.message(dora, "after the ban"))
+		head := f.s.store.DB.Head()
+		heard := live.upTo(head)
+		if e := heard[since+2]; e.Event.EventID != ban.EventID || len(e.State) != 1 || e.State[0].Type != "m.room.name" ||
+			len(e.Gone) != 1 || e.Gone[0] != (roomapi.StateKey{Type: "m.room.avatar"}) {
+			t.Errorf("the log tells %+v", e)
+		}
+		f.restart()
+		ctx, cancel = context.WithCancel(t.Context())
+		defer cancel()
+		later := follow(ctx, t, f).upTo(head)
+		for i := range heard {
+			if got, want := string(later[i].AppendWire(nil)), string(heard[i].AppendWire(nil)); got != want {
+				t.Errorf("position %d: later %+v, live %+v", i+1, later[i], heard[i])
+			}
+		}
+		// A client that applies what it is told has the room's state.
+		w, err := roomapi.ReadWindow(t.Context(), f.bus, &roomapi.WindowRequest{RoomID: room, UserID: alice, From: since, Limit: 50})
+		if err != nil {
+			t.Fatal(err)
+		}
+		known := map[string]string{}
+		for _, e := range append(w.State, w.Timeline...) {
+			if e.StateKey != nil {
+				known[e.Type+"|"+*e.StateKey] = e.EventID
+			}
+		}
+		for _, entry := range f.currentState(room, alice) {
+			parts := strings.Split(entry, "|")
+			if id, ok := known[parts[0]+"|"+parts[1]]; ok && id != parts[2] {
+				t.Errorf("%s is %s, the client has %s", parts[0], parts[2], id)
+			}
 		}
 	})
 }

@@ -117,6 +117,9 @@ func (w *window) page(ctx context.Context) error {
 	if len(w.timeline) > 0 {
 		w.first = w.timeline[0].Ord
 	}
+	if err := w.cutStale(ctx, p.forked); err != nil {
+		return err
+	}
 	if !w.info.Limited && w.req.From != 0 {
 		return nil
 	}
@@ -212,34 +215,6 @@ func (w *window) changed(ctx context.Context, nids []int64, target *state.Snapsh
 		return nil, err
 	}
 	return w.resolved(ctx, nids, target)
-}
-
-// resolved adds the state that changed during the timeline by state resolution: no event of
-// the timeline tells it.
-func (w *window) resolved(ctx context.Context, nids []int64, target *state.Snapshot) ([]int64, error) {
-	if w.req.StateAfter || len(w.timeline) == 0 || w.info.Membership != "join" {
-		return nids, nil
-	}
-	end, err := w.snapAt(ctx, w.end)
-	if err != nil || end == nil || end.ID == target.ID {
-		return nids, err
-	}
-	delta, err := state.Diff(ctx, w.head.chain, target, end)
-	if err != nil {
-		return nil, err
-	}
-	told := make(map[int64]bool, len(nids)+len(w.timeline))
-	for _, nid := range nids {
-		told[nid] = true
-	}
-	for _, d := range delta {
-		// A live event after the start of the timeline is part of it, unless a filter has
-		// taken it away.
-		if d.Event != 0 && !told[d.Event] && d.Event < w.first>>storage.OrdShift {
-			nids = append(nids, d.Event)
-		}
-	}
-	return nids, nil
 }
 
 // lazily adds to the changed state the member events of those who speak in the
