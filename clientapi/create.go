@@ -73,6 +73,7 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 			return nil, err
 		}
 	}
+	s.options.Encryption.encrypt(create)
 	create.Creator = r.Identity.UserID
 	if create.Profile, err = s.memberProfile(r.Context(), r.Identity.UserID); err != nil {
 		return nil, err

@@ -31,6 +31,9 @@ func (s *Server) send(r *matrixhttp.Request) (any, error) {
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	if err := s.mayBeReadable(r, room, r.Param("eventType")); err != nil {
+		return nil, err
+	}
 	later, err := s.delay(r, delayed.Event{RoomID: room, Type: r.Param("eventType"), TxnID: txn, Content: content, Timestamp: ts})
 	if later != nil || err != nil {
 		return later, err

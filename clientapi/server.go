@@ -71,6 +71,8 @@ type Deps struct {
 	Notices      NoticeOptions
 	SSO          SSOOptions
 	Identity     IdentityOptions
+	// Encryption says where messages must be encrypted.
+	Encryption EncryptionOptions
 	// Federation says that there are other servers.
 	Federation bool
 	// Presence tells users who else is online.

@@ -20,7 +20,7 @@ func (s *Server) versions(*matrixhttp.Request) (any, error) {
 			"r0.6.1", "v1.1", "v1.2", "v1.3", "v1.4", "v1.5", "v1.6", "v1.7", "v1.8", "v1.9", "v1.10", "v1.11", "v1.12", "v1.13",
 			"v1.14", "v1.15", "v1.16", "v1.17", "v1.18", "v1.19",
 		},
-		"unstable_features": map[string]bool{
+		"unstable_features": s.withEncryption(map[string]bool{
 			"org.matrix.msc2285.stable": true, // private read receipts
 			"uk.tcpip.msc4133.stable":   true, // profile fields
 			// Rooms in common with another user, under both names.
@@ -37,7 +37,7 @@ func (s *Server) versions(*matrixhttp.Request) (any, error) {
 			"fi.mau.msc2659.stable":     true,             // pings of application services
 			"org.matrix.msc4380.stable": true,             // users who want no invites
 			"org.matrix.msc4140":        s.delayed != nil, // events that are sent later
-		},
+		}),
 	}, nil
 }
 

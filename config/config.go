@@ -43,6 +43,7 @@ type Config struct {
 	Calls           Calls         `yaml:"calls"`
 	RateLimits      Switch        `yaml:"rate_limits"`
 	Presence        Switch        `yaml:"presence"`
+	Encryption      Encryption    `yaml:"encryption"`
 	Appservices     []string      `yaml:"appservices"` // paths of registration files
 	Media           Media         `yaml:"media"`
 	URLPreviews     Switch        `yaml:"url_previews"`
@@ -88,6 +89,12 @@ type NATS struct {
 // Bus tunes how components of one process talk.
 type Bus struct {
 	Local bool `yaml:"local"`
+}
+
+// Encryption is what messages must be encrypted: those in rooms that are "private", "dm" or
+// "all".
+type Encryption struct {
+	RequiredFor []string `yaml:"required_for"`
 }
 
 // Federation is the talk with other servers.
@@ -174,6 +181,7 @@ func Defaults() *Config {
 		Calls:           Calls{LiveKit: []string{}},
 		RateLimits:      Switch{Enabled: true},
 		Presence:        Switch{Enabled: true},
+		Encryption:      Encryption{RequiredFor: []string{}},
 		Appservices:     []string{},
 		Media:           Media{MaxUpload: 100 << 20, UserBytes: 10 << 30, UserFiles: 100_000},
 		Logging:         Logging{Level: "info", Format: "text"},

@@ -48,6 +48,7 @@ calls: {livekit: ["https://l"]}
 public_base_url: https://x/
 rate_limits: {enabled: false}
 presence: {enabled: false}
+encryption: {required_for: [private, dm]}
 appservices: [a.yaml, b.yaml]
 identity_servers: [i.org]
 media: {max_upload: 5KiB, user_bytes: 6MiB, user_files: 7}
@@ -83,6 +84,7 @@ logging: {level: debug, format: json}
 		Support:       Support{AdminUser: "@a:b", AdminEmail: "a@b", SecurityUser: "@c:d", SecurityEmail: "c@d", Page: "https://s"},
 		Turn:          Turn{URIs: []string{"turn:a"}, Secret: "s", Username: "u", Password: "p", Lifetime: Duration(2 * time.Hour)},
 		Calls:         Calls{LiveKit: []string{"https://l"}},
+		Encryption:    Encryption{RequiredFor: []string{"private", "dm"}},
 		Appservices:   []string{"a.yaml", "b.yaml"},
 		Media:         Media{MaxUpload: 5 << 10, UserBytes: 6 << 20, UserFiles: 7},
 		URLPreviews:   Switch{Enabled: true},
@@ -173,6 +175,7 @@ func TestBadFilesNameThePlace(t *testing.T) {
 		"loose network":       {minimal + "outbound: {deny_networks: [10.0.0.1/8]}", "hearth.yaml:2: outbound.deny_networks: \"10.0.0.1/8\" has bits set beyond its length; did you mean 10.0.0.0/8?"},
 		"mapped network":      {minimal + `outbound: {deny_networks: ["::ffff:10.0.0.0/104"]}`, "hearth.yaml:2: outbound.deny_networks:"},
 		"bad mode":            {minimal + "registration: {mode: invite}", `hearth.yaml:2: registration.mode: must be one of closed, open, token, approval, not "invite"`},
+		"bad encryption":      {minimal + "encryption: {required_for: [private, rooms]}", `hearth.yaml:2: encryption.required_for: must be one of private, dm, all, not "rooms"`},
 		"empty appservice":    {minimal + `appservices: [""]`, "hearth.yaml:2: appservices:"},
 		"short lifetime":      {minimal + "sessions: {access_token_lifetime: 30s}", "hearth.yaml:2: sessions.access_token_lifetime: must be at least 1m"},
 		"no time":             {minimal + "sessions: {keep_addresses: 7 days}", `hearth.yaml:2: sessions.keep_addresses: must be a time such as 30s, 15m, 1h or 7d, or 0, not "7 days"`},
@@ -242,7 +245,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{
 		"server_name": "x.org", "public_base_url": "https://x", "database.url": "postgres://x",
 		"nats.urls": "nats://x:1", "federation.notary_servers": "x.org", "federation.banned_keys": "ed25519:a", "outbound.allow_networks": "10.0.0.0/8",
-		"outbound.deny_networks": "10.0.0.0/8", "registration.mode": "token", "media.max_upload": "7KiB",
+		"outbound.deny_networks": "10.0.0.0/8", "registration.mode": "token", "encryption.required_for": "dm", "media.max_upload": "7KiB",
 		"logging.level": "trace", "logging.format": "json", "registration.min_password_length": "9",
 		"listeners.client.address": ":1", "listeners.federation.address": ":2", "listeners.admin.address": ":3",
 		"listeners.metrics.address": ":4", "email.from": "a@b", "email.security": "tls", "email.server": "m:25",

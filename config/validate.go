@@ -68,6 +68,9 @@ func (l *loader) validate() {
 	if c.Media.MaxUpload <= 0 {
 		l.invalid("media.max_upload", "must be greater than 0")
 	}
+	for _, kind := range c.Encryption.RequiredFor {
+		l.checkOneOf("encryption.required_for", kind, "private", "dm", "all")
+	}
 	l.checkOneOf("logging.level", c.Logging.Level, "error", "warn", "info", "debug", "trace")
 	l.checkOneOf("logging.format", c.Logging.Format, "text", "json")
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,6 +98,10 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
 		RegistrationMode: c.Registration.Mode, SharedSecret: c.Registration.SharedSecret,
 		MinPasswordLength: c.Registration.MinPasswordLength, PublicBaseURL: a.publicURL(),
+		Encryption: clientapi.EncryptionOptions{
+			Private: slices.Contains(c.Encryption.RequiredFor, "private"), Direct: slices.Contains(c.Encryption.RequiredFor, "dm"),
+			All: slices.Contains(c.Encryption.RequiredFor, "all"),
+		},
 		Federation: c.Federation.Enabled, Delegate: c.Federation.Delegate, AdminOnClient: c.Listeners.Admin.AlsoOnClient, RateLimits: c.RateLimits.Enabled,
 		MaxUpload: int64(c.Media.MaxUpload), Appservices: a.services, Previews: previews,
 		DenyNetworks: denied(c), AllowNetworks: c.Outbound.AllowNetworks,
