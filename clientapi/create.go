@@ -81,11 +81,20 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 	if s.shadowed(r) {
 		req.Invite = nil
 	}
+	limited, cancel := context.WithTimeout(r.Context(), profileTime) // for all of them together
+	defer cancel()
 	for _, invitee := range req.Invite {
 		if err := s.mayInvite(r.Context(), invitee); err != nil {
 			return nil, err
 		}
-		profile, err := s.memberProfile(r.Context(), invitee)
+		ctx := limited
+		if s.isLocal(invitee) {
+			ctx = r.Context()
+		}
+		profile, err := s.inviteeProfile(ctx, invitee)
+		if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
+			profile, err = roomapi.Profile{}, nil
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -42,7 +42,7 @@ func (s *Server) invite(r *matrixhttp.Request) (any, error) {
 	if err := s.mayInvite(r.Context(), req.UserID); err != nil {
 		return nil, err
 	}
-	profile, err := s.memberProfile(r.Context(), req.UserID)
+	profile, err := s.inviteeProfile(r.Context(), req.UserID)
 	if err != nil {
 		return nil, err
 	}

@@ -22,17 +22,21 @@ const maxMemberField = 1000
 
 // profile is GET /profile/{userId}.
 func (s *Server) profile(r *matrixhttp.Request) (any, error) {
-	profile, err := s.lookupProfile(r)
+	profile, err := s.lookupProfile(r, "")
 	if err != nil {
 		return nil, err
 	}
 	return profile.Fields, nil
 }
 
-func (s *Server) lookupProfile(r *matrixhttp.Request) (*userapi.Profile, error) {
+// lookupProfile finds a profile, or as much of it as the field's name asks for.
+func (s *Server) lookupProfile(r *matrixhttp.Request, field string) (*userapi.Profile, error) {
 	id := r.Param("userId")
 	if err := userID(id); err != nil {
 		return nil, err
+	}
+	if !s.isLocal(id) {
+		return s.profileElsewhere(r.Context(), id, field)
 	}
 	profile, err := userapi.GetProfile.Do(r.Context(), s.bus, &userapi.UserRequest{UserID: id})
 	if err != nil {
@@ -46,11 +50,11 @@ func (s *Server) lookupProfile(r *matrixhttp.Request) (*userapi.Profile, error) 
 
 // profileField is GET /profile/{userId}/{keyName}.
 func (s *Server) profileField(r *matrixhttp.Request) (any, error) {
-	profile, err := s.lookupProfile(r)
+	key := r.Param("keyName")
+	profile, err := s.lookupProfile(r, key)
 	if err != nil {
 		return nil, err
 	}
-	key := r.Param("keyName")
 	value, ok := profile.Fields[key]
 	if !ok {
 		return nil, merr.NotFound("The profile has no such field")

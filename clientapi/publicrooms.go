@@ -71,7 +71,7 @@ func (s *Server) searchPublicRooms(r *matrixhttp.Request) (any, error) {
 
 func (s *Server) listPublicRooms(r *matrixhttp.Request, server string, req *roomapi.PublicRoomsRequest) (any, error) {
 	if server != "" && server != s.serverName {
-		return nil, merr.New(502, "M_UNKNOWN", "Directories of other servers are not available")
+		return s.directoryElsewhere(r.Context(), server, req)
 	}
 	return roomapi.PublicRooms.Do(r.Context(), s.bus, req)
 }

@@ -75,6 +75,7 @@ func TestInviteElsewhere(t *testing.T) {
 			room := privateRoom(a, version)
 			refused(b, roomapi.Join, roomapi.JoinRequest{RoomIDOrAlias: room, UserID: ben, Via: []string{"a.example"}}, "M_FORBIDDEN")
 			refused(a, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: anna, Target: "@nobody:b.example"}, "M_NOT_FOUND")
+			refused(a, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: anna, Target: "@shy:b.example"}, "M_INVITE_BLOCKED")
 			id := inviteBen(a, room)
 			if again := inviteBen(a, room); again != id {
 				t.Errorf("a second invite is %s", again)

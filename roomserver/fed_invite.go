@@ -2,6 +2,8 @@ package roomserver
 
 import (
 	"context"
+	"errors"
+	"net/http"
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/merr"
@@ -23,6 +25,9 @@ func (s *Server) acceptInvite(ctx context.Context, req *roomapi.AcceptInviteRequ
 	}
 	if _, err := userapi.GetUser.Do(ctx, s.bus, &userapi.UserRequest{UserID: *ev.StateKey}); err != nil {
 		return nil, noSuchUser(err)
+	}
+	if err := s.wantsInvites(ctx, *ev.StateKey); err != nil {
+		return nil, err
 	}
 	signed, err := ev.Sign(s.key)
 	if err != nil {
@@ -55,6 +60,20 @@ func (s *Server) acceptInvite(ctx context.Context, req *roomapi.AcceptInviteRequ
 		return nil, merr.Forbidden("The user is banned from the room")
 	}
 	return resp, s.storeOutside(ctx, lr, outsideChange{version: v, ev: signed, state: strippedState(req.State)})
+}
+
+// wantsInvites refuses an invite to a user who wants none ("Invite permission").
+func (s *Server) wantsInvites(ctx context.Context, userID string) error {
+	data, err := userapi.GetAccountData.Do(ctx, s.bus, &userapi.AccountDataRequest{UserID: userID, Type: userapi.InvitePermissionType})
+	switch {
+	case errors.Is(err, merr.NotFound("")):
+		return nil
+	case err != nil:
+		return err
+	case userapi.BlocksInvites(data.Content):
+		return merr.New(http.StatusForbidden, "M_INVITE_BLOCKED", "The user wants no invitations")
+	}
+	return nil
 }
 
 // invitation reads an invite and checks what we are about to sign.

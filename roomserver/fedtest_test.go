@@ -99,6 +99,12 @@ func (n *network) handle(name string, b *bus.Bus) {
 			}
 			return &userapi.User{UserID: req.UserID}, nil
 		}),
+		bus.Handle(b, userapi.GetAccountData, func(_ context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error) {
+			if req.UserID != "@shy:"+name || req.Type != userapi.InvitePermissionType {
+				return nil, merr.NotFound("No such data")
+			}
+			return &userapi.AccountData{Content: json.RawMessage(`{"default_action":"block"}`)}, nil
+		}),
 		bus.Handle(b, remoteapi.MakeMembership, func(ctx context.Context, req *remoteapi.MakeRequest) (*remoteapi.MakeResponse, error) {
 			return n.make(ctx, name, req)
 		}),
