@@ -101,7 +101,7 @@ func (b *batch) plan(ctx context.Context, it *item, p *plan) error {
 	if len(p.keep) >= maxExtremities {
 		p.aside = true
 		it.flags |= storage.FlagAside
-		return nil
+		return b.tellDelta(ctx, it, p, b.base.snap)
 	}
 	snaps := []*state.Snapshot{after}
 	for _, x := range p.keep {

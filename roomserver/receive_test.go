@@ -442,3 +442,52 @@ func TestManyExtremities(t *testing.T) {
 		t.Errorf("%d forward extremities", n)
 	}
 }
+
+// TestBanIsTakenBack lets state resolution undo a ban: who was banned is in the room again, and
+// sees what was sent since.
+func TestBanIsTakenBack(t *testing.T) {
+	eachVersion(t, func(t *testing.T, version string) {
+		if version == "1" {
+			return // its resolution lets bans stand
+		}
+		f := newFixture(t, t.TempDir(), "", true)
+		room, p, dora := f.shared(version)
+		emil := p.user("emil")
+		f.receive(p, p.member(emil, emil, "join"))
+		f.join(room, bob)
+		f.state(room, alice, "m.room.history_visibility", "", `{"history_visibility":"joined"}`)
+		f.state(room, alice, "m.room.power_levels", "", levelsFor(p.v, map[string]int{alice: 100, emil: 100, dora: 50}))
+		for _, ev := range f.live(room) {
+			p.take(ev)
+		}
+		fork := p.heads
+		ban := p.member(dora, bob, "ban")
+		f.receive(p, ban)
+		if f.value(room, memberType, bob) != `{"membership":"ban"}` {
+			t.Fatal("bob is not banned")
+		}
+		f.send(room, alice, "1", "without bob")
+		levels := p.build(emil, "m.room.power_levels", ptr(""), map[string]any{"users": map[string]int{emil: 100}}, after(fork...))
+		if !p.v.PrivilegedCreators {
+			levels = p.build(emil, "m.room.power_levels", ptr(""), map[string]any{"users": map[string]int{emil: 100, alice: 100}}, after(fork...))
+		}
+		f.receive(p, levels)
+		wantFlags(t, f, room, levels, 0)
+		if got := f.value(room, memberType, bob); got != `{"membership":"join"}` {
+			t.Fatalf("bob is %s", got)
+		}
+		f.send(room, alice, "2", "bob is back")
+		if got := f.texts(room, bob); !slices.Equal(got, []string{"bob is back"}) {
+			t.Errorf("bob sees %q", got)
+		}
+		f.send(room, bob, "3", "hello again")
+		f.restart()
+		if got := f.texts(room, bob); !slices.Equal(got, []string{"bob is back", "hello again"}) {
+			t.Errorf("after a restart bob sees %q", got)
+		}
+		w, err := roomapi.ReadWindow(t.Context(), f.bus, &roomapi.WindowRequest{RoomID: room, UserID: bob, Limit: 2})
+		if err != nil || w.Membership != "join" || w.Joined != 4 {
+			t.Errorf("%+v, %v", w.WindowInfo, err)
+		}
+	})
+}

@@ -95,7 +95,10 @@ func (s *Server) history(ctx context.Context, r *room, typ, stateKey, key, other
 		}
 		changes[i] = change{rows[i].Ord, value}
 	}
-	return s.withGaps(ctx, r, k, key, other, changes)
+	if changes, err = s.withGaps(ctx, r, k, key, other, changes); err != nil {
+		return nil, err
+	}
+	return s.withState(ctx, r, k, key, other, changes)
 }
 
 // membership is the user's membership at an event: the new one at their own member event.
