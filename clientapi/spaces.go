@@ -60,5 +60,10 @@ func (s *Server) roomSummary(r *matrixhttp.Request) (any, error) {
 			return nil, err
 		}
 	}
-	return roomapi.GetSummary.Do(r.Context(), s.bus, &roomapi.SummaryRequest{RoomIDOrAlias: target, UserID: r.Identity.UserID})
+	query := r.Query()
+	via := query.All("via")
+	if err := query.Err(); err != nil {
+		return nil, err
+	}
+	return roomapi.GetSummary.Do(r.Context(), s.bus, &roomapi.SummaryRequest{RoomIDOrAlias: target, UserID: r.Identity.UserID, Via: via[:min(len(via), maxVia)]})
 }

@@ -307,3 +307,36 @@ func (n *network) stateOf(server, room, user string) map[string]string {
 	}
 	return out
 }
+
+// handleSpaces lets a server ask the others about spaces.
+func (n *network) handleSpaces(name string) {
+	n.t.Helper()
+	err := bus.Handle(n.servers[name].bus, remoteapi.Hierarchy, func(ctx context.Context, req *remoteapi.HierarchyRequest) (*remoteapi.HierarchyResponse, error) {
+		err := error(merr.NotFound("no destination"))
+		for _, dest := range req.Destinations {
+			n.mu.Lock()
+			n.asked = append(n.asked, dest+" "+req.RoomID)
+			n.mu.Unlock()
+			var to *fixture
+			if to, err = n.to(name, dest); err != nil {
+				continue
+			}
+			var resp *roomapi.FederationHierarchyResponse
+			if resp, err = roomapi.FederationHierarchy.Do(ctx, to.bus, &roomapi.FederationHierarchyRequest{Origin: name, RoomID: req.RoomID, SuggestedOnly: req.SuggestedOnly}); err != nil {
+				continue
+			}
+			var body struct {
+				Room         json.RawMessage   `json:"room"`
+				Children     []json.RawMessage `json:"children"`
+				Inaccessible []string          `json:"inaccessible_children"`
+			}
+			if err = json.Unmarshal(resp.Body, &body); err == nil {
+				return &remoteapi.HierarchyResponse{Room: body.Room, Children: body.Children, Inaccessible: body.Inaccessible}, nil
+			}
+		}
+		return nil, err
+	})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+}

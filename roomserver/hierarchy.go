@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
@@ -30,21 +31,22 @@ func (s *Server) hierarchy(ctx context.Context, req *roomapi.HierarchyRequest) (
 	if err != nil {
 		return nil, err
 	}
-	root, err := s.summaryFor(ctx, req.RoomID, req.UserID)
-	if errors.Is(err, errNoRoom) || err == nil && root == nil {
-		return nil, merr.Forbidden("You are not allowed to view this room")
-	}
-	if err != nil {
-		return nil, err
-	}
 	depth := clamp(req.MaxDepth, 0, maxHierarchyDepth, maxHierarchyDepth)
 	if req.MaxDepth < 0 {
 		depth = 0
 	}
 	w := &spaceWalk{
 		s: s, req: req, seen: map[string]bool{}, skip: skip, limit: clamp(req.Limit, 1, maxHierarchyPage, 50), depth: depth,
+		until: time.Now().Add(spaceTime),
 	}
-	if err := w.visit(ctx, root, 0); err != nil {
+	root, far, err := w.find(ctx, req.RoomID, nil, nil)
+	if errors.Is(err, errNoRoom) || err == nil && root == nil {
+		return nil, merr.Forbidden("You are not allowed to view this room")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := w.visit(ctx, root, far, 0); err != nil {
 		return nil, err
 	}
 	resp := &roomapi.HierarchyResponse{Rooms: w.rooms}
@@ -83,19 +85,41 @@ type spaceWalk struct {
 	rooms []roomapi.Summary
 	bytes int
 	more  bool
+	// requests counts what other servers are asked, until the walk waits for them.
+	requests int
+	until    time.Time
+}
+
+// find returns a room as the user sees it, nil if the user may not, with what another server tells
+// of its children if we are not in it. parent is where it was found, if that is of another server.
+func (w *spaceWalk) find(ctx context.Context, roomID string, via []string, parent *farSpace) (*roomapi.Summary, *farSpace, error) {
+	here, err := w.s.isHere(ctx, roomID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !here {
+		return w.far(ctx, roomID, via, parent)
+	}
+	sum, err := w.s.summaryFor(ctx, roomID, w.req.UserID)
+	return sum, nil, err
 }
 
 // visit adds a room to the page and goes on to its children.
-func (w *spaceWalk) visit(ctx context.Context, sum *roomapi.Summary, depth int) error {
+func (w *spaceWalk) visit(ctx context.Context, sum *roomapi.Summary, far *farSpace, depth int) error {
 	w.seen[sum.RoomID] = true
 	if len(w.rooms) >= w.limit || w.bytes > maxPageBytes {
 		w.more = true
 		return nil
 	}
-	children, state, err := w.children(ctx, sum)
-	if err != nil {
+	var children []spaceChild
+	var err error
+	if far != nil {
+		children = farChildren(far.room, w.req.SuggestedOnly)
+	} else if children, err = w.childrenHere(ctx, sum); err != nil {
 		return err
 	}
+	slices.SortFunc(children, spaceChild.compare)
+	_, state := rendered(children)
 	if len(w.seen) > w.skip {
 		sum.Membership, sum.ChildrenState = "", state
 		w.rooms = append(w.rooms, *sum)
@@ -104,21 +128,21 @@ func (w *spaceWalk) visit(ctx context.Context, sum *roomapi.Summary, depth int) 
 	if depth >= w.depth {
 		return nil
 	}
-	for _, id := range children {
+	for _, c := range children {
 		if w.more || len(w.seen) >= maxHierarchyRooms {
 			return nil
 		}
-		if w.seen[id] {
+		if w.seen[c.roomID] {
 			continue
 		}
-		child, err := w.s.summaryFor(ctx, id, w.req.UserID)
+		child, space, err := w.find(ctx, c.roomID, viaOf(c.e.ev.Content), far)
 		if errors.Is(err, errNoRoom) || err == nil && child == nil {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		if err := w.visit(ctx, child, depth+1); err != nil {
+		if err := w.visit(ctx, child, space, depth+1); err != nil {
 			return err
 		}
 	}
@@ -128,29 +152,40 @@ func (w *spaceWalk) visit(ctx context.Context, sum *roomapi.Summary, depth int) 
 // children lists the rooms of a space in the order of the spec ("Ordering of
 // children within a space"), and their events as stripped state.
 func (w *spaceWalk) children(ctx context.Context, sum *roomapi.Summary) (ids []string, state []byte, err error) {
+	list, err := w.childrenHere(ctx, sum)
+	if err != nil {
+		return nil, nil, err
+	}
+	slices.SortFunc(list, spaceChild.compare)
+	ids, state = rendered(list)
+	return ids, state, nil
+}
+
+// childrenHere reads the children of a space that we are in.
+func (w *spaceWalk) childrenHere(ctx context.Context, sum *roomapi.Summary) (list []spaceChild, err error) {
 	if sum.RoomType != "m.space" {
-		return nil, []byte("[]"), nil
+		return nil, nil
 	}
 	r, h, done, err := w.s.view(ctx, sum.RoomID)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer done()
 	nids, err := w.s.selectState(ctx, h.view, []string{spaceChildType})
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var list []spaceChild
 	err = w.s.eachEvent(ctx, r, nids[:min(len(nids), maxSpaceChildren)], func(e *stored) error {
 		if c, ok := childOf(e); ok && (c.suggested || !w.req.SuggestedOnly) {
 			list = append(list, c)
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, nil, err
-	}
-	slices.SortFunc(list, spaceChild.compare)
+	return list, err
+}
+
+// rendered lists the rooms of children, and their events as stripped state.
+func rendered(list []spaceChild) (ids []string, state []byte) {
 	state = []byte{'['}
 	for i, c := range list {
 		ids = append(ids, c.roomID)
@@ -161,7 +196,7 @@ func (w *spaceWalk) children(ctx context.Context, sum *roomapi.Summary) (ids []s
 		state = append(state[:len(state)-1], `,"origin_server_ts":`...)
 		state = append(strconv.AppendInt(state, c.e.ev.OriginServerTS, 10), '}')
 	}
-	return ids, append(state, ']'), nil
+	return ids, append(state, ']')
 }
 
 type spaceChild struct {

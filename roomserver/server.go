@@ -66,7 +66,9 @@ type Server struct {
 	typing  *typing
 	claims  *claims
 	// entering lets one user at a time enter a room by way of another server.
-	entering  *gates
+	entering *gates
+	// farSpaces are rooms that we are not in, as other servers show them.
+	farSpaces *lru.Cache[string, *farSpace]
 	acls      *acls
 	backfills *backfills
 	inbox     *inbox
@@ -99,6 +101,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		aliases:   newReservations(),
 		claims:    newClaims(),
 		entering:  newGates(),
+		farSpaces: newFarSpaces(),
 		acls:      newACLs(),
 		backfills: newBackfills(),
 		inbox:     newInbox(d.Now),

@@ -2,6 +2,7 @@ package roomserver
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"hearth/internal/merr"
@@ -60,11 +61,23 @@ func summarize(ctx context.Context, r *room, joined int64, state lookup) (*rooma
 
 // getSummary shows a room to those who may see it from outside.
 func (s *Server) getSummary(ctx context.Context, req *roomapi.SummaryRequest) (*roomapi.Summary, error) {
-	roomID, _, err := s.find(ctx, req.RoomIDOrAlias)
+	roomID, servers, err := s.find(ctx, req.RoomIDOrAlias)
+	if err != nil {
+		return nil, err
+	}
+	here, err := s.isHere(ctx, roomID)
 	if err != nil {
 		return nil, err
 	}
 	sum, err := s.summaryFor(ctx, roomID, req.UserID)
+	if !here && req.UserID != "" { // nobody without an account makes us ask other servers
+		limited, cancel := context.WithTimeout(ctx, spaceTime)
+		defer cancel()
+		far, farErr := s.farSummaryFor(limited, roomID, req.UserID, append(slices.Clone(req.Via), servers...), nil)
+		if farErr == nil || err != nil {
+			sum, err = far, farErr
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

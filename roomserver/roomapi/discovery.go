@@ -49,9 +49,12 @@ type Summary struct {
 	ChildrenState json.RawMessage `json:"children_state,omitempty"`
 }
 
-// SummaryRequest names a room by id or local alias. UserID is empty for somebody
-// without an account.
-type SummaryRequest struct{ RoomIDOrAlias, UserID string }
+// SummaryRequest names a room by id or alias. UserID is empty for somebody without an
+// account. Via are servers that may know the room if we are not in it.
+type SummaryRequest struct {
+	RoomIDOrAlias, UserID string
+	Via                   []string `json:",omitempty"`
+}
 
 // HierarchyRequest asks for a page of the tree below a room.
 type HierarchyRequest struct {
