@@ -297,7 +297,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	if s.store != nil {
 		group.Go(func() error { return s.store.TellProfiles(ctx) })
-		group.Go(func() error { return s.store.Resync(ctx) })
+	}
+	if s.options.Federation && s.store != nil {
+		group.Go(func() error { return s.store.Federate(ctx) })
 	}
 	if s.options.Registration.Guests && s.store != nil {
 		group.Go(func() error { return s.store.ExpelGuests(ctx) })

@@ -150,6 +150,10 @@ func (s *Store) userID(localpart string) string {
 // ctx ends.
 func (s *Store) Resync(ctx context.Context) error { return s.keys.Resync(ctx) }
 
+// Federate is Resync, tells other servers of changes of our users' devices, and notices
+// when theirs are told to us no longer.
+func (s *Store) Federate(ctx context.Context) error { return s.keys.Federate(ctx) }
+
 // local returns the localpart of one of our users, 404 M_NOT_FOUND for any other.
 func (s *Store) local(userID string) (string, error) {
 	localpart, ok := strings.CutPrefix(userID, "@")
