@@ -1,10 +1,13 @@
 package roomserver
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
 
+	"hearth/federationapi/remoteapi"
+	"hearth/internal/bus"
 	"hearth/roomserver/roomapi"
 )
 
@@ -62,4 +65,35 @@ func TestSpacesElsewhere(t *testing.T) {
 	if sum := do(b, roomapi.GetSummary, roomapi.SummaryRequest{RoomIDOrAlias: leaf, UserID: ben}); sum.RoomID != leaf {
 		t.Errorf("summary %+v", sum)
 	}
+}
+
+func TestEventAtElsewhere(t *testing.T) {
+	n := newNetwork(t, "a.example", "b.example")
+	a, b := n.servers["a.example"], n.servers["b.example"]
+	room := publicRoom(a, "11")
+	old := do(a, roomapi.Send, roomapi.SendRequest{RoomID: room, Sender: anna, Type: "m.room.message", Timestamp: 1_000_000, Content: []byte(`{"body":"old"}`)}).EventID
+	do(b, roomapi.Join, roomapi.JoinRequest{RoomIDOrAlias: room, UserID: ben, Via: []string{"a.example"}})
+	forge := int64(0)
+	err := bus.Handle(b.bus, remoteapi.EventAt, func(ctx context.Context, req *remoteapi.EventAtRequest) (*remoteapi.EventAtResponse, error) {
+		resp, err := roomapi.FederationEventAt.Do(ctx, a.bus, &roomapi.FederationEventAtRequest{Origin: "b.example", RoomID: req.RoomID, TS: req.TS, Backwards: req.Backwards})
+		if err != nil {
+			return nil, err
+		}
+		return &remoteapi.EventAtResponse{EventID: resp.EventID, TS: resp.TS + forge}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, back := range []bool{true, false} {
+		ts := int64(999_990)
+		if back {
+			ts = 1_000_010
+		}
+		ask := roomapi.EventAtRequest{RoomID: room, UserID: ben, TS: ts, Backwards: back}
+		if e := do(b, roomapi.EventAt, ask); e.EventID != old || e.OriginServerTS != 1_000_000 {
+			t.Errorf("backwards %v: %+v", back, e)
+		}
+	}
+	forge = 100 // on the wrong side
+	refused(b, roomapi.EventAt, roomapi.EventAtRequest{RoomID: room, UserID: ben, TS: 1_000_010, Backwards: true}, "M_NOT_FOUND")
 }
