@@ -109,6 +109,9 @@ type Federation struct {
 	// DenyServers and AllowServers are patterns of server names, with * and ?.
 	DenyServers  []string `yaml:"deny_servers"`
 	AllowServers []string `yaml:"allow_servers"` // empty: all
+	// RetryFirst and RetryLongest bound how long a server that failed is left alone.
+	RetryFirst   Duration `yaml:"retry_first"`
+	RetryLongest Duration `yaml:"retry_longest"`
 }
 
 // Outbound bounds which addresses Hearth connects to on behalf of others.
@@ -165,7 +168,7 @@ func Defaults() *Config {
 		},
 		NATS:           NATS{URLs: []string{}},
 		Bus:            Bus{Local: true},
-		Federation:     Federation{Enabled: true, NotaryServers: []string{}, BannedKeys: []string{}, DenyServers: []string{}, AllowServers: []string{}},
+		Federation:     Federation{Enabled: true, NotaryServers: []string{}, BannedKeys: []string{}, DenyServers: []string{}, AllowServers: []string{}, RetryFirst: Duration(time.Minute), RetryLongest: Duration(24 * time.Hour)},
 		Outbound:       Outbound{AllowNetworks: []netip.Prefix{}},
 		TrustedProxies: []netip.Prefix{},
 		Registration: Registration{

@@ -34,7 +34,7 @@ listeners:
 database: {url: "postgres://u:p@h/db"}
 nats: {urls: [nats://a:4222, "tls://b:4222"]}
 bus: {local: false}
-federation: {enabled: false, delegate: "hs.example.org:443", ca_file: ca.pem, notary_servers: [matrix.org], banned_keys: ["ed25519:a_1"], deny_servers: ["*.bad.example"], allow_servers: ["?.example", "[::1]:8448"]}
+federation: {enabled: false, delegate: "hs.example.org:443", ca_file: ca.pem, notary_servers: [matrix.org], banned_keys: ["ed25519:a_1"], deny_servers: ["*.bad.example"], allow_servers: ["?.example", "[::1]:8448"], retry_first: 5s, retry_longest: 1h}
 outbound: {allow_networks: [10.0.0.0/8, 127.0.0.1], deny_networks: []}
 trusted_proxies: ["::1"]
 registration: {mode: open, shared_secret: "s3", min_password_length: 12, require_email: true, guests: true, terms_url: "https://t", privacy_url: "https://p", terms_version: "2", recaptcha_public_key: a, recaptcha_private_key: b, recaptcha_verify_url: "https://v"}
@@ -64,7 +64,7 @@ logging: {level: debug, format: json}
 		},
 		Database:   Database{URL: "postgres://u:p@h/db"},
 		NATS:       NATS{URLs: []string{"nats://a:4222", "tls://b:4222"}},
-		Federation: Federation{Delegate: "hs.example.org:443", CAFile: "ca.pem", NotaryServers: []string{"matrix.org"}, BannedKeys: []string{"ed25519:a_1"}, DenyServers: []string{"*.bad.example"}, AllowServers: []string{"?.example", "[::1]:8448"}},
+		Federation: Federation{Delegate: "hs.example.org:443", CAFile: "ca.pem", NotaryServers: []string{"matrix.org"}, BannedKeys: []string{"ed25519:a_1"}, DenyServers: []string{"*.bad.example"}, AllowServers: []string{"?.example", "[::1]:8448"}, RetryFirst: Duration(5 * time.Second), RetryLongest: Duration(time.Hour)},
 		Outbound: Outbound{
 			AllowNetworks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("127.0.0.1/32")},
 			DenyNetworks:  &[]netip.Prefix{},
@@ -252,7 +252,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"registration.privacy_url": "https://x", "registration.recaptcha_verify_url": "https://x", "registration.terms_url": "https://x",
 		"sessions.access_token_lifetime": "90s", "sessions.keep_addresses": "1d", "support.admin_email": "a@b", "support.security_email": "a@b",
 		"support.admin_user": "@a:b", "support.security_user": "@a:b", "support.page": "https://x", "trusted_proxies": "::1",
-		"identity_servers": "x.org", "media.user_bytes": "8KiB", "media.user_files": "9",
+		"federation.retry_first": "5s", "federation.retry_longest": "2h", "identity_servers": "x.org", "media.user_bytes": "8KiB", "media.user_files": "9",
 		"sso.trusted_redirects": "https://x/", "turn.lifetime": "1h", "turn.uris": "turn:x", "calls.livekit": "https://x",
 	}
 	var environ []string

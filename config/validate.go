@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"hearth/internal/pdu"
 )
@@ -44,6 +45,9 @@ func (l *loader) validate() {
 	}
 	l.checkServerPatterns("federation.deny_servers", c.Federation.DenyServers)
 	l.checkServerPatterns("federation.allow_servers", c.Federation.AllowServers)
+	if f := c.Federation; f.RetryFirst < Duration(time.Second) || f.RetryLongest < f.RetryFirst || f.RetryLongest > Duration(7*24*time.Hour) {
+		l.invalid("federation.retry_first", "it must be at least 1s, and retry_longest between it and 168h")
+	}
 	for _, id := range c.Federation.BannedKeys {
 		if version, ok := strings.CutPrefix(id, "ed25519:"); !ok || !keyVersion.MatchString(version) {
 			l.invalid("federation.banned_keys", "%q is not the id of a key, such as ed25519:a_1", id)

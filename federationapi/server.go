@@ -53,9 +53,11 @@ type Deps struct {
 	BannedKeys []string
 	// Servers says which other servers we talk with.
 	Servers peers.List
-	Log     *logrus.Entry
-	Metrics prometheus.Registerer // may be nil
-	Now     func() time.Time      // nil: time.Now
+	// RetryFirst and RetryLongest bound how long a server that failed is left alone; 0: as in health.
+	RetryFirst, RetryLongest time.Duration
+	Log                      *logrus.Entry
+	Metrics                  prometheus.Registerer // may be nil
+	Now                      func() time.Time      // nil: time.Now
 }
 
 // Server is federationapi at work.
@@ -103,7 +105,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	s.keys = keys.New(keys.Options{
 		Own: d.Key, Client: peers.Only{Transport: s.client, Servers: d.Servers}, DB: s.db, Notaries: d.NotaryServers, Banned: d.BannedKeys, Log: d.Log, Now: d.Now,
 	})
-	s.health, err = health.Open(ctx, health.Options{DB: s.db, Log: d.Log, Now: d.Now})
+	s.health, err = health.Open(ctx, health.Options{DB: s.db, Log: d.Log, Now: d.Now, First: d.RetryFirst, Longest: d.RetryLongest})
 	if err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}

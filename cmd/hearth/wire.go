@@ -58,9 +58,10 @@ func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (compone
 	}
 	s, err := federationapi.New(ctx, federationapi.Deps{
 		Bus: a.bus, ServerName: c.ServerName, Key: a.key, Version: version(), DataDir: a.dataDir, DatabaseURL: c.Database.URL,
-		Dialer: dialer, CAFile: c.Federation.CAFile, NotaryServers: c.Federation.NotaryServers, BannedKeys: c.Federation.BannedKeys,
-		Servers: peers.List{Deny: c.Federation.DenyServers, Allow: c.Federation.AllowServers},
-		Log:     log, Metrics: a.metrics, Now: a.opts.now,
+		Dialer: dialer, CAFile: c.Federation.CAFile, NotaryServers: c.Federation.NotaryServers, RetryFirst: time.Duration(c.Federation.RetryFirst), RetryLongest: time.Duration(c.Federation.RetryLongest),
+		BannedKeys: c.Federation.BannedKeys,
+		Servers:    peers.List{Deny: c.Federation.DenyServers, Allow: c.Federation.AllowServers},
+		Log:        log, Metrics: a.metrics, Now: a.opts.now,
 	})
 	if err != nil {
 		return nil, err

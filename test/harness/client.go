@@ -160,3 +160,6 @@ func orNil(err *MatrixError) error {
 	}
 	return err
 }
+
+// Base is the URL of the server.
+func (c *Client) Base() string { return c.base }

@@ -41,16 +41,18 @@ type Server struct {
 	t      testing.TB
 	python string
 	client int // port
+	port   int // for federation
 	cmd    *exec.Cmd
 	exited chan error
 }
 
 // Start starts a server whose certificate is signed by ca, which it also trusts, and waits
-// until it answers. It ends with the test. config may change the configuration.
+// until it answers. It ends with the test. config may change the configuration, server_name
+// among it.
 func Start(t testing.TB, ca *testca.CA, config func(m map[string]any)) *Server {
 	t.Helper()
 	federation, client := port(t), port(t)
-	s := &Server{Name: fmt.Sprintf("localhost:%d", federation), Dir: t.TempDir(), t: t, python: python(t), client: client}
+	s := &Server{Name: fmt.Sprintf("localhost:%d", federation), Dir: t.TempDir(), t: t, python: python(t), client: client, port: federation}
 	s.configure(ca, federation, config)
 	s.start()
 	t.Cleanup(func() {
@@ -141,6 +143,7 @@ func (s *Server) configure(ca *testca.CA, federation int, change func(m map[stri
 	if change != nil {
 		change(m)
 	}
+	s.Name = m["server_name"].(string)
 	s.write("homeserver.yaml", m)
 	s.write("log.yaml", map[string]any{
 		"version": 1, "disable_existing_loggers": false,
@@ -166,6 +169,9 @@ func (s *Server) write(name string, v any) {
 
 // URL is where clients connect, the same after a restart.
 func (s *Server) URL() string { return fmt.Sprintf("http://127.0.0.1:%d", s.client) }
+
+// FederationPort is where it listens for other servers.
+func (s *Server) FederationPort() int { return s.port }
 
 // Kill ends the process as kill -9 does.
 func (s *Server) Kill() {
