@@ -147,10 +147,14 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("user store: %w", err)
 	}
+	var servers media.Remote
+	if d.Federation {
+		servers = media.FromServers(d.Bus, d.MaxUpload)
+	}
 	repository, err := media.New(ctx, media.Deps{
 		ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
 		Now: d.Now, MaxUpload: d.MaxUpload, UserFiles: d.UserFiles, UserBytes: d.UserBytes, Previews: d.Previews,
-		Bus: d.Bus, Remote: media.FromServers(d.Bus, d.MaxUpload),
+		Bus: d.Bus, Remote: servers,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("media: %w", err), store.Close())
