@@ -15,14 +15,19 @@ import (
 )
 
 func TestEventsArriveInOrder(t *testing.T) {
-	w := newWorld(t)
+	for _, local := range []bool{true, false} {
+		t.Run(fmt.Sprintf("local=%v", local), func(t *testing.T) { inOrder(t, newWorldOn(t, local)) })
+	}
+}
+
+func inOrder(t *testing.T, w *world) {
 	a, b := w.far.name(1), w.far.name(2)
 	w.rooms.hosts["!x"] = []string{a, b}
 	w.rooms.hosts["!y"] = []string{b, home}
 	w.start()
 	var toA, toB []string
 	for i := range 200 {
-		w.rooms.entry(roomapi.Entry{Kind: roomapi.KindEvent, RoomID: "!z", Event: &roomapi.Event{Type: "m.room.message"}})
+		w.rooms.entry(roomapi.Entry{Kind: roomapi.KindEvent, RoomID: "!z", Event: &roomapi.Event{Type: "m.room.message", JSON: json.RawMessage(`{}`)}})
 		x := w.rooms.send("!x", fmt.Sprint(i))
 		toA, toB = append(toA, x), append(toB, x)
 		if i%3 == 0 {
@@ -159,7 +164,12 @@ func TestAnAdministratorEndsTheBackOff(t *testing.T) {
 }
 
 func TestAfterALongAbsenceTheNewestAreSent(t *testing.T) {
-	w := newWorld(t)
+	for _, local := range []bool{true, false} {
+		t.Run(fmt.Sprintf("local=%v", local), func(t *testing.T) { longAbsence(t, newWorldOn(t, local)) })
+	}
+}
+
+func longAbsence(t *testing.T, w *world) {
 	w.first, w.tune.Hold, w.tune.Queue, w.tune.Keep = time.Hour, time.Minute, 2000, time.Nanosecond
 	a, b := w.far.name(1), w.far.name(2)
 	for i := range 10 {

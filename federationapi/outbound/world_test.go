@@ -49,11 +49,17 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOn(t, true)
+}
+
+// newWorldOn is newWorld with a bus that may call directly, or not.
+func newWorldOn(t testing.TB, local bool) *world {
+	t.Helper()
 	w := &world{
 		t: t, net: peertest.NewNet(t), dir: t.TempDir(), first: 30 * time.Millisecond,
 		tune: Tune{Hold: 300 * time.Millisecond, Scan: 5 * time.Millisecond, Answer: 2 * time.Second},
 	}
-	b, err := bus.Connect(context.Background(), bus.Options{Local: true, Log: quiet()})
+	b, err := bus.Connect(context.Background(), bus.Options{Local: local, Log: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +280,7 @@ func (r *rooms) add(room, kind, content string, also []string) string {
 		PDU: pduwire.PDU{EventID: id, JSON: json.RawMessage(fmt.Sprintf(`{"content":%s,"id":%q,"room_id":%q,"type":%s}`, content, id, room, kind))},
 	}
 	r.events[pos], r.newest[room] = e, e
-	entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: room, Federate: true, Event: &roomapi.Event{Type: strings.Trim(kind, `"`)}}
+	entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: room, Federate: true, Event: &roomapi.Event{Type: strings.Trim(kind, `"`), JSON: json.RawMessage(`{}`)}}
 	r.log = append(r.log, entry)
 	r.mu.Unlock()
 	r.pub.Publish(pos, &entry)
