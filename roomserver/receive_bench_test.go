@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"hearth/internal/pdu"
+	"hearth/roomserver/auth"
 	"hearth/roomserver/roomapi"
 )
 
@@ -70,4 +71,39 @@ func BenchmarkReceive(b *testing.B) {
 		f.receive(p, events[:b.N]...)
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "PDUs/s")
 	})
+}
+
+// BenchmarkReceiveForks brings power levels from both sides of a fork of a room with 10,000
+// members: each needs state resolution, with the whole room as the unconflicted state.
+func BenchmarkReceiveForks(b *testing.B) {
+	f := newFixture(b, b.TempDir(), "", true)
+	room, p, dora := f.shared("10")
+	atOnce(b, 10_000, func(i int) error {
+		_, err := roomapi.Join.Do(b.Context(), f.bus, &roomapi.JoinRequest{RoomIDOrAlias: room, UserID: fmt.Sprintf("@u%d:test.example", i)})
+		return err
+	})
+	emil := p.user("emil")
+	f.newest(p)
+	f.receive(p, p.member(emil, emil, "join"))
+	f.state(room, alice, "m.room.power_levels", "", levelsFor(p.v, map[string]int{alice: 100, dora: 100, emil: 100}))
+	f.newest(p)
+	left, right := p.heads, p.heads
+	base := p.state[auth.StateKey{Type: "m.room.power_levels"}]
+	sides := []*pdu.Event{base, base}
+	n := 0
+	side := func(user string, heads []*pdu.Event, i int) *pdu.Event {
+		n++
+		p.state[auth.StateKey{Type: "m.room.power_levels"}] = sides[i]
+		sides[i] = p.build(user, "m.room.power_levels", ptr(""), map[string]any{"users": map[string]int{alice: 100, dora: 100, emil: 100}, "ban": n % 90}, after(heads...))
+		return sides[i]
+	}
+	var events []*pdu.Event
+	for range b.N/2 + 1 {
+		left = []*pdu.Event{side(dora, left, 0)}
+		right = []*pdu.Event{side(emil, right, 1)}
+		events = append(events, left[0], right[0])
+	}
+	b.ResetTimer()
+	f.receive(p, events[:b.N]...)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "PDUs/s")
 }

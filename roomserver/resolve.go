@@ -123,13 +123,15 @@ func (b *batch) resolveConflicts(ctx context.Context, work *workChain, snaps []*
 type unconflictedState struct {
 	ctx       context.Context
 	s         *Server
+	room      *room
+	gens      *genCache
 	view      state.View
 	conflicts []state.Conflict // sorted by key
 	err       error
 }
 
 func (b *batch) unconflicted(ctx context.Context, work *workChain, snaps []*state.Snapshot, conflicts []state.Conflict) (*unconflictedState, error) {
-	u := &unconflictedState{ctx: ctx, s: b.s, view: b.base.view, conflicts: conflicts}
+	u := &unconflictedState{ctx: ctx, s: b.s, room: b.room.room, gens: work.gens, view: b.base.view, conflicts: conflicts}
 	if slices.ContainsFunc(snaps, func(s *state.Snapshot) bool { return s.ID == b.base.snap.ID }) {
 		return u, nil
 	}

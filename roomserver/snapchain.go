@@ -14,10 +14,11 @@ type snapChain struct {
 	s    *Server
 	room *room
 	byID map[int64]*state.Snapshot
+	gens *genCache // shared by all chains that come from one
 }
 
 func newSnapChain(s *Server, r *room) *snapChain {
-	return &snapChain{s: s, room: r, byID: make(map[int64]*state.Snapshot)}
+	return &snapChain{s: s, room: r, byID: make(map[int64]*state.Snapshot), gens: new(genCache)}
 }
 
 // snapCacheBytes bounds the cache of snapshots.
@@ -84,7 +85,7 @@ func grow(l state.Loader, prev *state.Snapshot, id int64, changes []state.Entry)
 
 // with returns the chain for the state after snap.
 func (c *snapChain) with(snap *state.Snapshot) *snapChain {
-	next := &snapChain{s: c.s, room: c.room, byID: make(map[int64]*state.Snapshot, len(snap.Chain)+1)}
+	next := &snapChain{s: c.s, room: c.room, gens: c.gens, byID: make(map[int64]*state.Snapshot, len(snap.Chain)+1)}
 	for _, id := range snap.Chain {
 		if s, ok := c.byID[id]; ok {
 			next.byID[id] = s
@@ -99,7 +100,7 @@ func (c *snapChain) with(snap *state.Snapshot) *snapChain {
 type workChain struct{ snapChain }
 
 func (c *snapChain) work() *workChain {
-	return &workChain{snapChain{s: c.s, room: c.room, byID: maps.Clone(c.byID)}}
+	return &workChain{snapChain{s: c.s, room: c.room, gens: c.gens, byID: maps.Clone(c.byID)}}
 }
 
 // Load implements state.Loader.

@@ -188,14 +188,14 @@ func (r *resolution) notUnconflicted(list []*node) ([]int64, error) {
 	for _, n := range list {
 		wanted[n] = true
 	}
-	starts := slices.Collect(r.in.Unconflicted.All())
-	for _, id := range starts {
+	for id := range r.in.Unconflicted.All() {
 		delete(wanted, r.nodes[id])
 	}
 	if len(wanted) == 0 {
 		return nil, nil
 	}
 	lowest := slices.MinFunc(slices.Collect(maps.Keys(wanted)), func(a, b *node) int { return cmp.Compare(a.Gen, b.Gen) }).Gen
+	starts := r.above(lowest)
 	if err := r.load(starts); err != nil {
 		return nil, err
 	}
@@ -213,6 +213,14 @@ func (r *resolution) notUnconflicted(list []*node) ([]int64, error) {
 		out = append(out, n.id)
 	}
 	return out, nil
+}
+
+// above returns the unconflicted events that may reach an event of a generation.
+func (r *resolution) above(gen int64) []int64 {
+	if ranked, ok := r.in.Unconflicted.(Ranked); ok {
+		return slices.Collect(ranked.Above(gen))
+	}
+	return slices.Collect(r.in.Unconflicted.All())
 }
 
 // walk calls visit for each node that starts reach, starts included, with a Gen

@@ -73,6 +73,13 @@ type State interface {
 	All() iter.Seq[int64]
 }
 
+// Ranked may be implemented by a State that knows which of its events have a Gen above a
+// bound, so that the others, which are most in a room with many members, need not be loaded.
+// Events more than that do no harm.
+type Ranked interface {
+	Above(gen int64) iter.Seq[int64]
+}
+
 // Input is what is to be resolved.
 type Input struct {
 	Version *pdu.RoomVersion

@@ -231,3 +231,26 @@ func (s *Store) Skeletons(ctx context.Context, nids []int64) (list []Skeleton, e
 	})
 	return list, err
 }
+
+// Gens reads the generations of events by number; unknown ones are left out.
+func (s *Store) Gens(ctx context.Context, nids []int64) (map[int64]int64, error) {
+	gens := make(map[int64]int64, len(nids))
+	err := s.read(ctx, "read generations", func(r *store.Reader) error {
+		return inChunks(nids, func(list string, args []any) error {
+			rows, err := r.Query(`SELECT nid, gen FROM event WHERE nid IN (`+list+`)`, args...)
+			if err != nil {
+				return err
+			}
+			defer rows.Close()
+			for rows.Next() {
+				var nid, gen int64
+				if err := rows.Scan(&nid, &gen); err != nil {
+					return err
+				}
+				gens[nid] = gen
+			}
+			return rows.Err()
+		})
+	})
+	return gens, err
+}
