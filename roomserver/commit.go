@@ -51,6 +51,7 @@ func (b *batch) number(first int64) *commit {
 	if c.rows.Published != nil {
 		c.rows.Published.Joined = c.head.joined
 	}
+	b.numbers(c)
 	c.stage()
 	return c
 }
@@ -289,8 +290,11 @@ func (c *commit) tell(b *batch) {
 			redaction = it.redaction.ev
 		}
 		it.client = clientEvent(it.stored, replaced, redaction)
-		if it.hidden() {
+		if it.hidden() || it.flags&storage.FlagPurged != 0 {
 			continue
+		}
+		if b.kept != nil && *b.kept > 0 {
+			it.client.Expires = it.ev.OriginServerTS + *b.kept
 		}
 		e := &c.entries[i]
 		*e = roomapi.Entry{Kind: roomapi.KindEvent, RoomID: c.room.id, Event: it.client, Federate: it.flags&storage.FlagFederate != 0}

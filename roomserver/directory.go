@@ -24,9 +24,12 @@ var shownInDirectory = map[string]bool{
 	visibilityType: true, "m.room.guest_access": true, "m.room.encryption": true, memberType: true,
 }
 
-// entry works out the directory entry that a batch leaves behind, if the room has
+// entry works out the row of the list of rooms and the directory entry that a batch leaves behind, if the room has
 // one and the batch changes it. The number of members is filled in at the commit.
 func (b *batch) entry(ctx context.Context) error {
+	if err := b.info(ctx); err != nil {
+		return err
+	}
 	if !b.room.published || !slices.ContainsFunc(b.items, func(it *item) bool {
 		return it.ev.IsState() && shownInDirectory[it.ev.Type] || it.plan != nil && len(it.plan.delta) > 0
 	}) {

@@ -22,6 +22,11 @@ type accepted struct {
 // the disk. It must be of the origin's user about that user, 400 M_INVALID_PARAM if not, and
 // allowed, 403 if not. done must be called.
 func (s *Server) accept(ctx context.Context, req *roomapi.AcceptRequest) (a *accepted, done func(), err error) {
+	if req.Membership != "leave" {
+		if err := s.refuseBlocked(req.RoomID); err != nil {
+			return nil, nil, err
+		}
+	}
 	for attempt := 0; ; attempt++ {
 		eventID, err := s.tryAccept(ctx, req)
 		if errors.Is(err, store.ErrStale) && attempt < 3 {

@@ -19,6 +19,9 @@ func (s *Server) acceptInvite(ctx context.Context, req *roomapi.AcceptInviteRequ
 	if !ok {
 		return nil, merr.New(400, "M_INCOMPATIBLE_ROOM_VERSION", "This server does not know the version of the room").With("room_version", req.RoomVersion)
 	}
+	if err := s.refuseBlocked(req.RoomID); err != nil {
+		return nil, err
+	}
 	ev, err := s.invitation(v, req)
 	if err != nil {
 		return nil, err

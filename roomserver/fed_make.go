@@ -47,6 +47,11 @@ func (s *Server) makeMembership(ctx context.Context, req *roomapi.MakeMembership
 	if _, domain, err := pdu.ParseUserID(req.UserID); err != nil || domain != req.Origin {
 		return nil, merr.Forbidden("The user is not of your server")
 	}
+	if req.Membership != "leave" {
+		if err := s.refuseBlocked(req.RoomID); err != nil {
+			return nil, err
+		}
+	}
 	lr, err := s.resident(ctx, req.RoomID, req.Origin)
 	if err != nil {
 		return nil, err

@@ -20,6 +20,9 @@ func (s *Server) join(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.M
 	if err != nil {
 		return nil, err
 	}
+	if err := s.refuseBlocked(roomID); err != nil {
+		return nil, err
+	}
 	via := append(slices.Clone(req.Via), servers...)
 	here, err := s.isHere(ctx, roomID)
 	if err != nil {
@@ -86,6 +89,9 @@ func (b *batch) allowsGuests(ctx context.Context) error {
 func (s *Server) knock(ctx context.Context, req *roomapi.JoinRequest) (*roomapi.MembershipResponse, error) {
 	roomID, servers, err := s.find(ctx, req.RoomIDOrAlias)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.refuseBlocked(roomID); err != nil {
 		return nil, err
 	}
 	here, err := s.isHere(ctx, roomID)

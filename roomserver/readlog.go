@@ -58,7 +58,14 @@ func (s *Server) putEvents(ctx context.Context, rows []*storage.Event, put func(
 		if err != nil {
 			return err
 		}
-		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: events[0].client, Federate: row.Flags&storage.FlagFederate != 0, Reset: row.Flags&storage.FlagReset != 0}
+		told, err := s.toldAgain(ctx, ref.ID, events[0])
+		if err != nil {
+			return err
+		}
+		if told == nil {
+			continue
+		}
+		entry := roomapi.Entry{Kind: roomapi.KindEvent, RoomID: ref.ID, Event: told, Federate: row.Flags&storage.FlagFederate != 0, Reset: row.Flags&storage.FlagReset != 0}
 		if events[0].ev.Redacts != "" {
 			if entry.Redacted, err = s.redactedBy(ctx, v, events[0]); err != nil {
 				return err
@@ -72,6 +79,33 @@ func (s *Server) putEvents(ctx context.Context, rows []*storage.Event, put func(
 		put(row.Ord>>storage.OrdShift, entry)
 	}
 	return nil
+}
+
+// toldAgain is an event as the log tells it later: with the time when it expires, and nil if it has. State and redactions
+// are told for what they change.
+func (s *Server) toldAgain(ctx context.Context, roomID string, e *stored) (*roomapi.Event, error) {
+	needed := e.ev.StateKey != nil || e.ev.Type == redactionType
+	if e.flags&storage.FlagPurged != 0 && !needed {
+		return nil, nil
+	}
+	r, h, done, err := s.view(ctx, roomID)
+	if unknownRoom(err) {
+		return e.client, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	x, err := s.expiryOf(ctx, r, h)
+	if err != nil || x.cut == never {
+		return e.client, err
+	}
+	if !needed && x.gone(ctx, e) {
+		return nil, nil
+	}
+	told := *e.client
+	told.Expires = e.ev.OriginServerTS + x.now - x.cut
+	return &told, nil
 }
 
 // putChange adds how the room's state changed by more than the event itself.
@@ -157,11 +191,14 @@ func (s *Server) putOthers(ctx context.Context, page *storage.LogPage, put func(
 	}
 	for i := range page.Receipts {
 		rc := &page.Receipts[i]
+		if refs[rc.Room].ID == "" {
+			continue // the room is being deleted
+		}
 		receipt := apiReceipt(rc, names[rc.User])
 		put(rc.Pos, roomapi.Entry{Kind: roomapi.KindReceipt, RoomID: refs[rc.Room].ID, Receipt: &receipt, Federate: rc.Federate})
 	}
 	for _, row := range page.Rest {
-		if row.Kind == storage.OutsideKind {
+		if row.Kind == storage.OutsideKind || refs[row.Room].ID == "" {
 			continue
 		}
 		put(row.Pos, roomapi.Entry{Kind: roomapi.Kind(row.Kind), RoomID: refs[row.Room].ID, UserID: names[row.User]})

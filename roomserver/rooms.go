@@ -49,6 +49,7 @@ type room struct {
 	snaps   map[int64]*state.Snapshot // staged snapshots that are not on disk yet
 	txns    map[string]*pendingTxn    // transaction ids of staged events, by txnKey
 
+	gone  atomic.Bool   // the room is being deleted
 	users int           // guarded by rooms.mu; a room in use is not evicted
 	idle  *list.Element // its place in rooms.idle; nil while in use
 	size  int           // as counted in rooms.size
@@ -187,7 +188,7 @@ func (rs *rooms) release(r *room) {
 	if r.users > 0 || rs.byID[r.id] != r {
 		return
 	}
-	if r.committed.Load() == nil { // never loaded: a room that we do not know
+	if r.committed.Load() == nil || r.gone.Load() { // a room that we do not know (any more)
 		delete(rs.byID, r.id)
 		return
 	}
@@ -242,6 +243,10 @@ func (s *Server) lockAny(ctx context.Context, id string) (lr *lockedRoom, known 
 	if lr, err = s.waitForRoom(ctx, id); err != nil {
 		return nil, false, err
 	}
+	if err := s.refusePurging(id); err != nil {
+		lr.unlock()
+		return nil, false, err
+	}
 	gen := s.store.DB.Generation()
 	if lr.staged != nil && lr.generation == gen {
 		return lr, true, nil
@@ -274,8 +279,11 @@ func (s *Server) waitForRoom(ctx context.Context, id string) (*lockedRoom, error
 
 // view returns a room as it is on disk, for queries. done must be called.
 func (s *Server) view(ctx context.Context, id string) (r *room, h *head, done func(), err error) {
+	if err := s.refusePurging(id); err != nil {
+		return nil, nil, nil, err
+	}
 	r = s.rooms.acquire(id)
-	if h := r.committed.Load(); h != nil {
+	if h := r.committed.Load(); h != nil && !r.gone.Load() {
 		return r, h, func() { s.rooms.release(r) }, nil
 	}
 	lr, err := s.lockRoom(ctx, id)
@@ -319,6 +327,7 @@ func (s *Server) load(ctx context.Context, r *room, gen uint64) (known bool, err
 	r.mu.Unlock()
 	r.staged, r.sinceCheckpoint, r.merged = h, replayed, nil
 	r.committed.Store(h)
+	r.gone.Store(false)
 	return true, nil
 }
 

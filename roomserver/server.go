@@ -73,6 +73,9 @@ type Server struct {
 	backfills *backfills
 	inbox     *inbox
 	snaps     *lru.Cache[int64, *state.Snapshot]
+	closed    *closedRooms
+	blocking  sync.Mutex    // one change of what is blocked at a time
+	purges    chan struct{} // a room is to be deleted
 
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
@@ -106,6 +109,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		backfills: newBackfills(),
 		inbox:     newInbox(d.Now),
 		snaps:     lru.New(snapCacheBytes, snapSize),
+		purges:    make(chan struct{}, 1),
 	}
 	s.search, err = search.New(ctx, search.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -133,6 +137,9 @@ func (s *Server) start(ctx context.Context) error {
 	s.outlierSeq.Store(min(counters.Outlier, 0))
 	s.typing = newTyping(s.now, func(t *roomapi.Typing) { roomapi.TypingTopic.Publish(s.bus, t) })
 	s.entries = bus.NewPublisher(s.bus, roomapi.Log, s.store.DB.Head)
+	if err := s.loadClosed(ctx); err != nil {
+		return err
+	}
 	if err := s.startInbox(ctx); err != nil {
 		return err
 	}
@@ -148,6 +155,8 @@ func (s *Server) Run(ctx context.Context) error {
 	s.work.Go(func() { s.typing.run(ctx) })
 	s.work.Go(func() { s.expireTxns(ctx) })
 	s.work.Go(func() { s.runInbox(ctx) })
+	s.work.Go(func() { s.runPurges(ctx) })
+	s.work.Go(func() { s.runInfo(ctx) })
 	s.work.Go(func() { s.search.Run(ctx) })
 	select {
 	case <-ctx.Done():
@@ -174,12 +183,12 @@ func (s *Server) handle() error {
 	b := s.bus
 	for _, err := range []error{
 		bus.Handle(b, roomapi.Create, s.create),
-		bus.Handle(b, roomapi.Send, s.send),
+		bus.Handle(b, roomapi.Send, unlessBlocked(s, func(r *roomapi.SendRequest) string { return r.RoomID }, s.send)),
 		bus.Handle(b, roomapi.Redact, s.redact),
 		bus.Handle(b, roomapi.Join, s.join),
 		bus.Handle(b, roomapi.Knock, s.knock),
 		bus.Handle(b, roomapi.Leave, s.leave),
-		bus.Handle(b, roomapi.Invite, s.invite),
+		bus.Handle(b, roomapi.Invite, unlessBlocked(s, func(r *roomapi.MembershipRequest) string { return r.RoomID }, s.invite)),
 		bus.Handle(b, roomapi.Kick, s.kick),
 		bus.Handle(b, roomapi.Ban, s.ban),
 		bus.Handle(b, roomapi.Unban, s.unban),
@@ -217,6 +226,7 @@ func (s *Server) handle() error {
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),
 		s.handleMembership(),
+		s.handleAdmin(),
 		s.handleFederationReads(),
 		s.handleOutgoing(),
 		s.handleInput(),

@@ -29,6 +29,11 @@ func (s *Server) tidy(ctx context.Context, lr *lockedRoom) (wait func(context.Co
 		return nil, nil
 	}
 	lr.tidied = s.now()
+	return s.dummy(ctx, lr)
+}
+
+// dummy lets a user of ours send a dummy event; wait is nil if nobody may.
+func (s *Server) dummy(ctx context.Context, lr *lockedRoom) (wait func(context.Context) error, err error) {
 	b := lr.begin()
 	st := &authState{ctx: ctx, b: b}
 	levels := auth.LevelsOf(lr.version, st)

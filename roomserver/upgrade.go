@@ -43,6 +43,9 @@ func (s *Server) upgrade(ctx context.Context, req *roomapi.UpgradeRequest) (*roo
 	if err := u.build(ctx); err != nil {
 		return nil, err
 	}
+	if err := u.old.info(ctx); err != nil {
+		return nil, err
+	}
 	waitNew, err := u.fresh.stage()
 	if err != nil {
 		return nil, err

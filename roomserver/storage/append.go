@@ -113,6 +113,8 @@ type Append struct {
 	Aliases          []Alias
 	Checkpoint       *Room
 	Published        *Published
+	Info             *RoomInfo
+	Numbers          *RoomNumbers
 	// MoveAliasesFrom, if not 0, is a room whose aliases come to point to NewRoom.
 	MoveAliasesFrom int64
 }
@@ -221,6 +223,16 @@ func (a *Append) writeRest(tx *store.Tx) error {
 	}
 	if a.Published != nil {
 		if err := a.Published.Write(tx); err != nil {
+			return err
+		}
+	}
+	if a.Info != nil {
+		if err := a.Info.Write(tx); err != nil {
+			return err
+		}
+	}
+	if a.Numbers != nil {
+		if err := a.Numbers.write(tx); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,7 @@ func (i *Import) Write(tx *store.Tx) error {
 		{`UPDATE room SET version = $2 WHERE room = $1`, []any{r.Nid, r.Version}},
 		{endMembers, []any{r.Nid, MembershipLeave, MembershipJoin, MembershipInvite, MembershipKnock, since}},
 		{`DELETE FROM host WHERE room = $1`, []any{r.Nid}},
+		{`DELETE FROM room_info WHERE room = $1`, []any{r.Nid}}, // made anew when it is wanted
 		{`DELETE FROM outside WHERE room = $1 AND user_nid = $2`, []any{r.Nid, i.Joined}},
 		{`INSERT INTO gap (room, ord, snap) VALUES ($1, $2, $3)`, []any{r.Nid, i.Gap.Ord, i.Gap.Snap}},
 	} {
