@@ -1,5 +1,5 @@
-// Package moderation keeps the reports of users and the audit log. It answers the calls of
-// userapi/moderation.go that begin with "moderation".
+// Package moderation keeps the reports of users, the rules of the server and the audit log. It
+// answers the calls of userapi/moderation.go and userapi/policy.go that begin with "moderation".
 //
 // A report belongs to a case: what is reported. Several users who report the same event add to
 // one case as long as it is not closed. What the reporter could see is stored with the report,
@@ -63,6 +63,12 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		bus.Handle(d.Bus, userapi.RecordAction, s.recordAction),
 		bus.Handle(d.Bus, userapi.AuditLog, s.auditLog),
 		bus.Handle(d.Bus, userapi.VerifyAudit, s.verifyAudit),
+		bus.Handle(d.Bus, userapi.ListRules, s.listRules),
+		bus.Handle(d.Bus, userapi.SetRule, s.setRule),
+		bus.Handle(d.Bus, userapi.DeleteRule, s.deleteRule),
+		bus.Handle(d.Bus, userapi.PolicyLists, s.policyLists),
+		bus.Handle(d.Bus, userapi.SetPolicyList, s.setPolicyList),
+		bus.Handle(d.Bus, userapi.DeletePolicyList, s.deletePolicyList),
 	} {
 		if err != nil {
 			_ = db.Close()

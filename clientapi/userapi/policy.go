@@ -14,8 +14,6 @@ var (
 	SetRule = bus.Call[SetRuleRequest, Rule]{Subject: "moderation.rule.set"}
 	// DeleteRule removes a rule, 404 M_NOT_FOUND if there is none. It is recorded.
 	DeleteRule = bus.Call[DeleteRuleRequest, Empty]{Subject: "moderation.rule.delete"}
-	// ReplaceRules makes the rules of a source exactly these. The difference is recorded in one entry.
-	ReplaceRules = bus.Call[ReplaceRulesRequest, ReplaceRulesResponse]{Subject: "moderation.rules.replace"}
 
 	// PolicyLists lists the rooms whose rules the server enforces.
 	PolicyLists = bus.Call[Empty, PolicyListsResponse]{Subject: "moderation.lists"}
@@ -135,15 +133,6 @@ type SetRuleRequest struct {
 
 // DeleteRuleRequest names a rule and who removes it.
 type DeleteRuleRequest struct{ ID, Actor, Reason string }
-
-// ReplaceRulesRequest holds all rules of a source.
-type ReplaceRulesRequest struct {
-	Source string
-	Rules  []Rule
-}
-
-// ReplaceRulesResponse counts what changed.
-type ReplaceRulesResponse struct{ Added, Removed, Changed int }
 
 // PolicyList is a subscription to a room with m.policy.rule.* state.
 type PolicyList struct {
