@@ -78,7 +78,7 @@ func TestHostileEvents(t *testing.T) {
 			body := `{"origin":"` + o.peer.Name + `","origin_server_ts":1,"pdus":[` + pdus + `]}`
 			start := time.Now()
 			status, answer := o.request("PUT", fmt.Sprint(fedV1, "/send/", n), body)
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > 10*time.Second {
 				t.Errorf("%s took %v", name, took)
 			}
 			if status != 200 {
@@ -123,7 +123,7 @@ func TestHostileBodies(t *testing.T) {
 		if status != tc.want {
 			t.Errorf("%s: %d %.200s", name, status, answer)
 		}
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 10*time.Second {
 			t.Errorf("%s took %v", name, took)
 		}
 	}

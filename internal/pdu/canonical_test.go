@@ -271,7 +271,7 @@ func TestEnvelope(t *testing.T) {
 	start := time.Now()
 	_, _, err = Envelope([]byte(strings.Repeat(`{"b":0,"a":`, 1500) + `"` + inner + `"` + strings.Repeat("}", 1500)))
 	wantCode(t, err, "M_TOO_LARGE")
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("took %v", took)
 	}
 }
