@@ -21,6 +21,8 @@ type DB struct {
 	closed  bool           // guarded by mu
 
 	closing sync.Once
+
+	overwriting sync.Mutex // held by whoever overwrites
 }
 
 // Open opens or creates the database, takes its lease and runs the migrations that
@@ -42,7 +44,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	w := &writer{
 		e: e, q: newQueue(o.QueueLimit, head), policy: o.Policy, now: o.Now, log: o.Log,
-		lost: make(chan struct{}), stopped: make(chan struct{}),
+		lost: make(chan struct{}), stopped: make(chan struct{}), overwrite: make(chan overwriteCall),
 	}
 	w.head.Store(head)
 	db := &DB{e: e, w: w}

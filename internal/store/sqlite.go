@@ -28,6 +28,7 @@ type sqlite struct {
 	bytes   int
 
 	wal         walState
+	scrub       scrubber
 	commits     atomic.Uint64
 	checkpoints atomic.Uint64
 }
@@ -61,7 +62,7 @@ func (e *sqlite) open(o Options, files []migration) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
-	file.Close()
+	e.scrub.file = file
 	if e.w, err = openSQLite(e.path, writerStatements, "cache_size=-2000"); err != nil {
 		return err
 	}
@@ -76,6 +77,8 @@ func (e *sqlite) durable() error {
 		{"auto_vacuum=INCREMENTAL", ""}, // takes effect only on a new file
 		{"journal_mode=WAL", "wal"},
 		{"synchronous=FULL", ""},
+		{"secure_delete=ON", "1"},
+		{"secure_delete", "1"},
 		{"synchronous", "2"},
 		{"wal_autocheckpoint=0", "0"},
 		{fmt.Sprintf("journal_size_limit=%d", walHardLimit*pageSize), ""},
@@ -224,6 +227,9 @@ func (e *sqlite) close() error {
 func (e *sqlite) release() {
 	if e.w != nil {
 		e.w.close()
+	}
+	if e.scrub.file != nil {
+		e.scrub.file.Close() // after all connections
 	}
 	e.lock.Close() // and with it the flock
 }

@@ -39,6 +39,8 @@ type writer struct {
 	head    atomic.Int64
 	lost    chan struct{}
 	stopped chan struct{}
+	// overwrite asks for one step of Overwrite.
+	overwrite chan overwriteCall
 	// Both belong to the writer goroutine.
 	current []*entry  // the batch at work
 	warned  time.Time // when trouble was last logged
@@ -53,6 +55,13 @@ func (w *writer) run() {
 	defer idle.Stop()
 	busy := false
 	for {
+		select {
+		case c := <-w.overwrite:
+			if !w.overwriteStep(c) {
+				return
+			}
+		default:
+		}
 		var closed bool
 		if w.current, closed = w.q.front(w.current[:0], maxBatchOps); len(w.current) > 0 {
 			busy = true
@@ -67,6 +76,10 @@ func (w *writer) run() {
 		}
 		select {
 		case <-w.q.wake:
+		case c := <-w.overwrite:
+			if !w.overwriteStep(c) {
+				return
+			}
 		case <-idle.C:
 			if !busy && !w.survive(w.e.idle()) {
 				return
