@@ -59,7 +59,7 @@ func (w *worker) edus(ctx context.Context, list []edu, when phase) error {
 		if m := merr.From(err); m.Temporary && h.lasting && !w.last {
 			return merr.New(503, m.Code, "Not all of the transaction could be carried out").WithCause(err)
 		}
-		w.in.d.Log.WithError(err).WithField("server", w.origin).WithField("type", e.typ).Info("an EDU was not carried out")
+		w.in.d.Log.WithError(err).WithField("server", w.origin).WithField("type", e.typ).Debug("an EDU was not carried out")
 	}
 	return nil
 }

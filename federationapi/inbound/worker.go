@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sync/errgroup"
 
 	"hearth/federationapi/verify"
@@ -101,8 +102,10 @@ func (w *worker) verify(ctx context.Context, version *pdu.RoomVersion, room *roo
 	if err := ctx.Err(); err != nil {
 		return nil, merr.Unavailable("The transaction took too long").WithCause(err)
 	}
+	if len(bad) > 0 { // one line: who sends much that is bad must not fill the log
+		w.in.d.Log.WithError(bad[0].Err).WithFields(logrus.Fields{"server": w.origin, "event": bad[0].EventID, "n": len(bad)}).Info("events were dropped")
+	}
 	for _, f := range bad {
-		w.in.d.Log.WithError(f.Err).WithField("server", w.origin).WithField("event", f.EventID).Info("an event was dropped")
 		if f.EventID != "" {
 			w.note(f.EventID, text(f.Err))
 		}
