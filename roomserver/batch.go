@@ -40,6 +40,7 @@ type batch struct {
 	// redacted are new forms of events, with the redaction that made them.
 	redacted   []redaction
 	mergedKeys []mergedKey
+	kept       *int64 // the lifetime of the room's events, in milliseconds; nil: not worked out yet
 	release    func() // called after the commit; nil: nothing to do
 }
 
@@ -239,6 +240,9 @@ func (b *batch) extremities() []extremity {
 
 // place works out the rows of an event, all but its number.
 func (b *batch) place(ctx context.Context, it *item) (err error) {
+	if err := b.late(ctx, it); err != nil {
+		return err
+	}
 	ev := it.ev
 	it.row = storage.Event{
 		Room: b.room.nid, Key: storage.EventKey(ev.EventID), TS: ev.OriginServerTS, Depth: it.depth, Gen: it.gen,

@@ -57,6 +57,7 @@ type sight struct {
 	settings []change
 	users    []int64
 	listed   bool
+	expiry   *expiry
 	spans    [][]change // memberships of users[i], as far as they were read
 }
 
@@ -65,11 +66,15 @@ func (s *Server) newSight(ctx context.Context, r *room, server string) (*sight, 
 	if err != nil {
 		return nil, err
 	}
-	return &sight{s: s, room: r, server: server, settings: settings}, nil
+	x, err := s.expiry(ctx, r)
+	return &sight{s: s, room: r, server: server, settings: settings, expiry: x}, err
 }
 
 // sees reports whether the server may see an event whole.
 func (v *sight) sees(ctx context.Context, e *stored) (bool, error) {
+	if v.expiry.gone(ctx, e) {
+		return false, nil
+	}
 	if e.ord == storage.OutlierOrd {
 		// It is known because others name it as state or as auth event, and these are shown as such.
 		return e.ev.IsState(), nil

@@ -75,7 +75,7 @@ func (s *Server) federationEventAt(ctx context.Context, req *roomapi.FederationE
 			return nil, err
 		}
 		for _, e := range events {
-			if e.hidden() {
+			if e.hidden() || sight.expiry.gone(ctx, e) {
 				continue
 			}
 			if ok, err := sight.sees(ctx, e); err != nil {

@@ -127,8 +127,18 @@ func (s *Server) outgoingOf(ctx context.Context, roomID string, rows []*storage.
 	if err != nil {
 		return nil, err
 	}
+	expired, err := s.expiryOf(ctx, r, h)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]roomapi.OutgoingEvent, 0, len(events))
 	for _, e := range events {
+		ev := e.ev
+		if expired.gone(ctx, e) { // others need its place in the DAG, nobody what it said
+			if ev, err = ev.Redact(); err != nil {
+				return nil, err
+			}
+		}
 		hosts := past.around(e.ord, pdu.Domain(e.ev.Sender))
 		if e.replaces != 0 && e.ev.Type == memberType {
 			replaced, err := s.event(ctx, r, e.replaces)
@@ -140,7 +150,7 @@ func (s *Server) outgoingOf(ctx context.Context, roomID string, rows []*storage.
 				hosts = slices.Insert(hosts, at, server)
 			}
 		}
-		out = append(out, roomapi.OutgoingEvent{Pos: e.pos(), RoomID: roomID, PDU: pduwire.Of(e.ev), Hosts: hosts})
+		out = append(out, roomapi.OutgoingEvent{Pos: e.pos(), RoomID: roomID, PDU: pduwire.Of(ev), Hosts: hosts})
 	}
 	return out, nil
 }

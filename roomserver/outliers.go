@@ -242,9 +242,21 @@ func (o *outliers) add(ctx context.Context, ev *pdu.Event) error {
 
 // write adds the row of an event to the next write.
 func (o *outliers) write(ctx context.Context, e *stored, links storage.Links) (err error) {
+	expired, err := o.s.expiry(ctx, o.room.room)
+	if err != nil {
+		return err
+	}
+	body := e.ev
+	if expiresAtOnce(body, expired.cut) {
+		if body, err = body.Redact(); err != nil {
+			return err
+		}
+		e.ev, e.flags = body, e.flags|storage.FlagPurged
+		e.client = clientEvent(e, nil, nil)
+	}
 	row := storage.Event{
 		Nid: e.nid, Room: o.room.nid, Key: storage.EventKey(e.ev.EventID), Ord: e.ord, Flags: e.flags, TS: e.ev.OriginServerTS,
-		Depth: e.depth, Gen: e.gen, Links: links.Pack(), JSON: e.ev.JSON,
+		Depth: e.depth, Gen: e.gen, Links: links.Pack(), JSON: body.JSON,
 	}
 	if row.Type, err = o.name(ctx, e.ev.Type); err != nil {
 		return err

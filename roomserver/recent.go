@@ -86,7 +86,11 @@ func (s *Server) sendRecent(ctx context.Context, w *roomapi.FrameWriter, userID,
 		return err
 	}
 	e := events[0]
-	if !u.Joined || e.hidden() || e.redactedBy != 0 || e.ord <= u.JoinedOrd {
+	expired, err := s.expiry(ctx, r)
+	if err != nil {
+		return err
+	}
+	if !u.Joined || e.hidden() || e.redactedBy != 0 || e.ord <= u.JoinedOrd || expired.gone(ctx, e) {
 		return nil
 	}
 	thread, err := s.threadOf(ctx, r, e)

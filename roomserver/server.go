@@ -43,9 +43,13 @@ type Deps struct {
 	Key pdu.Signer
 	// DataDir holds the SQLite database; DatabaseURL, if not empty, names a PostgreSQL one.
 	DataDir, DatabaseURL string
-	Log                  *logrus.Entry
-	Metrics              prometheus.Registerer
-	Now                  func() time.Time
+	// Retention is the policy unless it is changed at run time. PurgeEvery and OverwriteEvery are how often what has
+	// expired is purged, and what was purged overwritten; 0: only when it is asked for.
+	Retention                  roomapi.RetentionPolicy
+	PurgeEvery, OverwriteEvery time.Duration
+	Log                        *logrus.Entry
+	Metrics                    prometheus.Registerer
+	Now                        func() time.Time
 }
 
 // Server is the component.
@@ -76,6 +80,11 @@ type Server struct {
 	closed    *closedRooms
 	blocking  sync.Mutex    // one change of what is blocked at a time
 	purges    chan struct{} // a room is to be deleted
+
+	configured                 roomapi.RetentionPolicy
+	purgeEvery, overwriteEvery time.Duration
+	keeping                    atomic.Pointer[keeping]
+	purger                     *purger
 
 	roomSeq, snapSeq atomic.Int64
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
@@ -110,6 +119,8 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		inbox:     newInbox(d.Now),
 		snaps:     lru.New(snapCacheBytes, snapSize),
 		purges:    make(chan struct{}, 1),
+
+		configured: d.Retention, purgeEvery: d.PurgeEvery, overwriteEvery: d.OverwriteEvery, purger: newPurger(),
 	}
 	s.search, err = search.New(ctx, search.Deps{
 		Bus: d.Bus, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now,
@@ -130,6 +141,9 @@ func (s *Server) start(ctx context.Context) error {
 	}
 	s.names = newNames(s.store, counters.Name)
 	if err := s.names.number(ctx); err != nil {
+		return err
+	}
+	if err := s.loadKeeping(ctx); err != nil {
 		return err
 	}
 	s.roomSeq.Store(counters.Room)
@@ -158,6 +172,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.work.Go(func() { s.runPurges(ctx) })
 	s.work.Go(func() { s.runInfo(ctx) })
 	s.work.Go(func() { s.search.Run(ctx) })
+	s.work.Go(func() { s.runRetention(ctx) })
 	select {
 	case <-ctx.Done():
 		return nil
@@ -225,6 +240,7 @@ func (s *Server) handle() error {
 		bus.HandleStream(b, roomapi.StateStream, s.streamState),
 		bus.HandleStream(b, roomapi.WindowStream, s.streamWindow),
 		s.handleUnread(),
+		s.handleRetention(),
 		s.handleMembership(),
 		s.handleAdmin(),
 		s.handleFederationReads(),

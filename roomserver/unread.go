@@ -158,6 +158,10 @@ func (s *Server) unreadFrom(ctx context.Context, r *room, u *roomapi.UnreadRoom)
 
 // unreadEvents reads the newest events after u.From.
 func (s *Server) unreadEvents(ctx context.Context, r *room, u *roomapi.UnreadRoom, limit int) error {
+	expired, err := s.expiry(ctx, r)
+	if err != nil {
+		return err
+	}
 	high, bytes := storage.OrdAfter(u.Pos), 0
 	var found []roomapi.UnreadEvent // newest first
 	for scanned := 0; ; {
@@ -177,7 +181,7 @@ func (s *Server) unreadEvents(ctx context.Context, r *room, u *roomapi.UnreadRoo
 				break
 			}
 			high = e.ord - 1
-			if e.hidden() || e.redactedBy != 0 {
+			if e.hidden() || e.redactedBy != 0 || expired.gone(ctx, e) {
 				continue
 			}
 			thread, err := s.threadOf(ctx, r, e)

@@ -52,12 +52,17 @@ type visibility struct {
 	userID      string
 	memberships []change
 	settings    []change // of m.room.history_visibility
+	expiry      *expiry
 }
 
 // visibility reads the history of a user's membership and of the room's setting.
 func (s *Server) visibility(ctx context.Context, r *room, userID string) (*visibility, error) {
 	v := &visibility{userID: userID}
 	var err error
+	if v.expiry, err = s.expiry(ctx, r); err != nil {
+		return nil, err
+	}
+	v.expiry.showHeld = userID == roomapi.Everything
 	if v.settings, err = s.history(ctx, r, visibilityType, "", "history_visibility", shared); err != nil {
 		return nil, err
 	}
@@ -117,7 +122,7 @@ func (v *visibility) current() string {
 // sees reports whether the user may see an event. At a change of the setting the
 // more permissive of before and after counts.
 func (v *visibility) sees(e *stored) bool {
-	if e.hidden() {
+	if e.hidden() || v.expiry.gone(context.Background(), e) {
 		return false
 	}
 	if e.ev.Type == memberType && e.ev.StateKeyEquals(v.userID) {

@@ -173,7 +173,7 @@ func (s *Server) follow(ctx context.Context, fail context.CancelCauseFunc) (*vie
 		return v, nil
 	}
 	engine := core.New(core.Options{
-		Source: s.source, Limits: core.DefaultLimits(),
+		Source: s.source, Limits: core.DefaultLimits(), Now: s.deps.Now,
 		RoomPos: max(0, rooms-replay), UserPos: users,
 	})
 	v.counting = &counting{engine, unread.New(engine, unread.Owners{Bus: s.deps.Bus})}

@@ -38,6 +38,9 @@ type Event struct {
 	Relations json.RawMessage
 	// UserMembership is the membership that the asking user had at this event; empty if unknown.
 	UserMembership string
+	// Expires is when the event must no longer be shown, in milliseconds, by what was known when it was told; 0: never.
+	// It is set in log entries only.
+	Expires int64
 }
 
 // DelayedDevice stands in the place of the device of events that were sent with a delay

@@ -14,6 +14,9 @@ const (
 	// KindOutside: the membership of a user of ours changed in a room that we are not in: an
 	// invite or knock came or ended. Event is the member event; it is in no timeline.
 	KindOutside Kind = 4
+	// KindRetention: what is kept of the room RoomID, of all rooms if it is empty, has changed. What a reader
+	// remembers of it may have expired and must be asked for again.
+	KindRetention Kind = 5
 )
 
 // Entry is one entry of the room log.

@@ -30,6 +30,7 @@ func (e *Event) AppendWire(dst []byte) []byte {
 	enc.Bytes(e.RedactedBecause)
 	enc.String(e.UserMembership)
 	enc.Bytes(e.Relations)
+	enc.Int(e.Expires)
 	return enc.Buffer()
 }
 
@@ -53,6 +54,9 @@ func (e *Event) ParseWire(b []byte) error {
 	e.RedactedBecause = json.RawMessage(dec.Bytes())
 	e.UserMembership = dec.String()
 	e.Relations = json.RawMessage(dec.Bytes())
+	if dec.Len() > 0 {
+		e.Expires = dec.Int()
+	}
 	if dec.Err() == nil && len(e.JSON) < 2 {
 		return bus.ErrWire // AppendJSON relies on the braces
 	}

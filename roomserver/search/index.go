@@ -106,6 +106,9 @@ func (x *Index) Lost() <-chan struct{} { return x.db.Lost() }
 // Close lets go of the database. It follows the end of Run.
 func (x *Index) Close() error { return x.db.Close() }
 
+// Overwrite makes sure that what was taken out of the index is in none of its files.
+func (x *Index) Overwrite(ctx context.Context) error { return x.db.Overwrite(ctx) }
+
 // Run follows the room log until ctx ends.
 func (x *Index) Run(ctx context.Context) {
 	var work sync.WaitGroup

@@ -56,6 +56,7 @@ const (
 	FlagAside                  // is no forward extremity, because there were too many
 	FlagPromoted               // was an outlier and then became live: nid < 0, and the log table has its position
 	FlagForked                 // it changed the room's state by more than itself
+	FlagPurged                 // its content is gone: what is stored is the redacted form
 )
 
 // HiddenFlags are those whose events no client sees.

@@ -117,11 +117,33 @@ func (e *Engine) applyRoom(pos int64, entry *roomapi.Entry) {
 		if u := e.users[entry.UserID]; u != nil {
 			e.forget(u, entry.RoomID, pos)
 		}
+	case roomapi.KindRetention:
+		e.applyRetention(pos, entry.RoomID)
 	case roomapi.KindOutside:
 		if entry.Event != nil {
 			e.applyOutside(pos, entry)
 		}
 	}
+}
+
+// applyRetention lets the events at hand begin after pos: those before may have expired, and whoever wants them
+// asks the owner. An empty id stands for all rooms.
+func (e *Engine) applyRetention(pos int64, roomID string) {
+	for id, r := range e.rooms {
+		if r.recent != nil && (roomID == "" || roomID == id) {
+			e.cutEvents(r.recent, pos)
+			e.dropMembers(r.recent)
+		}
+	}
+}
+
+// boundsRetention reports whether the lifetime of a room's events depends on state events of a type.
+func boundsRetention(typ string) bool {
+	switch typ {
+	case "m.room.retention", "org.matrix.msc1763.retention", encryptionType, "m.room.join_rules":
+		return true
+	}
+	return false
 }
 
 // applyOutside notes an invite or a knock of a room that we are not in, or its end.
@@ -142,6 +164,9 @@ func (e *Engine) applyEvent(pos int64, entry *roomapi.Entry) {
 	r := e.touch(entry.RoomID)
 	if entry.Redacted != nil {
 		e.replaceEvent(r.recent, entry.Redacted)
+	}
+	if boundsRetention(ev.Type) || entry.Redacted != nil && boundsRetention(entry.Redacted.Type) {
+		e.cutEvents(r.recent, pos-1)
 	}
 	e.addEvent(r.recent, pos, ev)
 	r.eventBound = max(r.eventBound, pos)

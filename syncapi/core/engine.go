@@ -33,6 +33,7 @@ type Options struct {
 	Source           Source
 	Limits           Limits
 	RoomPos, UserPos int64
+	Now              func() time.Time // nil: time.Now
 }
 
 // Engine holds the views. All methods may be used at the same time, except that
@@ -40,6 +41,7 @@ type Options struct {
 type Engine struct {
 	source Source
 	limits Limits
+	now    func() time.Time
 	moved  notify.Bell // rings when a cursor moved
 	work   sync.WaitGroup
 	ctx    context.Context // of background work
@@ -65,8 +67,12 @@ type Engine struct {
 
 // New returns an engine without views.
 func New(o Options) *Engine {
+	now := o.Now
+	if now == nil {
+		now = time.Now
+	}
 	e := &Engine{
-		source: o.Source, limits: o.Limits,
+		source: o.Source, limits: o.Limits, now: now,
 		roomPos: o.RoomPos, userPos: o.UserPos, floor: o.RoomPos,
 		rooms: map[string]*room{}, order: list.New(),
 		users: map[string]*User{}, idle: list.New(),

@@ -239,7 +239,11 @@ func (e *Engine) eventsAfter(r *room, from int64) (events []*roomapi.Event, cove
 		return nil, false
 	}
 	i := sort.Search(len(c.events), func(i int) bool { return c.events[i].pos > from })
+	now := e.now().UnixMilli()
 	for _, p := range c.events[i:] {
+		if p.event.Expires != 0 && p.event.Expires <= now {
+			return nil, false // the owner knows what is left
+		}
 		events = append(events, p.event)
 	}
 	return events, true
