@@ -102,7 +102,45 @@ type expiry struct {
 
 // expiry looks at a room as it is on disk.
 func (s *Server) expiry(ctx context.Context, r *room) (*expiry, error) {
-	return s.expiryOf(ctx, r, r.committed.Load())
+	h := r.committed.Load()
+	if h == nil && r.nid != 0 { // no actor: see searchedRoom
+		may, err := s.mayExpire(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if may {
+			_, loaded, done, err := s.view(ctx, r.id)
+			if err != nil && !unknownRoom(err) {
+				return nil, err
+			}
+			if err == nil {
+				h = loaded
+				done()
+			}
+		}
+	}
+	return s.expiryOf(ctx, r, h)
+}
+
+// mayExpire reports whether anything may bound the lifetime of a room's events, without its state.
+func (s *Server) mayExpire(ctx context.Context, r *room) (bool, error) {
+	k := s.keeping.Load()
+	if retention.Everywhere(&k.policy) || k.rooms[r.id] != 0 {
+		return true, nil
+	}
+	for _, typ := range []string{retention.Type, retention.UnstableType} {
+		key, ok, err := s.stateKey(ctx, typ, "")
+		if err != nil {
+			return false, err
+		}
+		if !ok {
+			continue
+		}
+		if said, err := s.store.StateHistory(ctx, r.nid, key.Type, key.StateKey); err != nil || len(said) > 0 {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 func (s *Server) expiryOf(ctx context.Context, r *room, h *head) (*expiry, error) {

@@ -179,7 +179,10 @@ func (s *Server) putOthers(ctx context.Context, page *storage.LogPage, put func(
 		rooms, users = append(rooms, rc.Room), append(users, rc.User)
 	}
 	for _, row := range page.Rest {
-		rooms, users = append(rooms, row.Room), append(users, row.User)
+		rooms = append(rooms, row.Room)
+		if row.User != 0 {
+			users = append(users, row.User)
+		}
 	}
 	refs, err := s.store.RoomIDs(ctx, rooms)
 	if err != nil {

@@ -33,6 +33,7 @@ type fixture struct {
 	bus   *bus.Bus
 	s     *Server
 	stop  func()
+	alter func(*Deps) // nil: nothing is altered
 }
 
 // each runs a test on both engines and over both kinds of calls.
@@ -58,11 +59,14 @@ func (f *fixture) start() {
 		f.t.Fatal(err)
 	}
 	seed := make([]byte, ed25519.SeedSize)
-	f.s, err = New(f.t.Context(), Deps{
+	d := Deps{
 		Bus: f.bus, ServerName: "test.example", DataDir: f.dir, DatabaseURL: f.url, Log: logrus.NewEntry(log), Now: time.Now,
 		Key: pdu.Signer{ServerName: "test.example", KeyID: "ed25519:1", Key: ed25519.NewKeyFromSeed(seed)},
-	})
-	if err != nil {
+	}
+	if f.alter != nil {
+		f.alter(&d)
+	}
+	if f.s, err = New(f.t.Context(), d); err != nil {
 		f.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
