@@ -26,6 +26,7 @@ import (
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/delayed"
 	"hearth/clientapi/identity"
+	"hearth/clientapi/jobs"
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
 	"hearth/clientapi/moderation"
@@ -110,6 +111,7 @@ type Server struct {
 	media      *media.Server
 	push       *push.Server // nil: nobody is pushed to
 	moderation *moderation.Server
+	jobs       *jobs.Engine
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
@@ -182,6 +184,11 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("moderation: %w", err), pushers.Close(), repository.Close(), store.Close())
 	}
+	if s.jobs, err = jobs.New(ctx, jobs.Deps{
+		DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Steps: s.administration.Steps(),
+	}); err != nil {
+		return nil, errors.Join(fmt.Errorf("jobs: %w", err), s.moderation.Close(), s.delayed.Close(), pushers.Close(), repository.Close(), store.Close())
+	}
 	if d.Presence {
 		s.tracker, err = presence.New(presence.Deps{Bus: d.Bus, Now: d.Now, Local: s.isLocal})
 		if err != nil {
@@ -236,6 +243,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.administration = admin.New(admin.Deps{
 		Bus: d.Bus, ServerName: d.ServerName, Version: d.Version, Now: d.Now, User: s.user, Forget: s.tokens.revoke,
+		Jobs: func() *jobs.Engine { return s.jobs }, Media: repository,
 		Notice: func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (string, error) {
 			return s.sendNotice(r.Context(), userID, txnID, content)
 		},
@@ -311,6 +319,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.media.Run(ctx) })
 	group.Go(func() error { return s.push.Run(ctx) })
 	group.Go(func() error { return s.delayed.Run(ctx) })
+	group.Go(func() error { return s.jobs.Run(ctx) })
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}
@@ -326,7 +335,7 @@ func (s *Server) Close() error {
 	if s.services != nil {
 		err = s.services.Close()
 	}
-	return errors.Join(err, s.moderation.Close(), s.delayed.Close(), s.push.Close(), s.media.Close(), s.store.Close())
+	return errors.Join(err, s.jobs.Close(), s.moderation.Close(), s.delayed.Close(), s.push.Close(), s.media.Close(), s.store.Close())
 }
 
 // Lost is closed when another process took the user store over: this one must stop.

@@ -20,9 +20,9 @@ const (
 )
 
 // deleteRoom makes a room unknown, and leaves its rows to runPurges.
-func (s *Server) deleteRoom(ctx context.Context, req *roomapi.RoomRequest) (*roomapi.DeleteRoomResponse, error) {
+func (s *Server) deleteRoom(ctx context.Context, req *roomapi.DeleteRoomRequest) (*roomapi.Empty, error) {
 	if s.closed.isPurging(req.RoomID) {
-		return &roomapi.DeleteRoomResponse{}, nil
+		return &roomapi.Empty{}, nil
 	}
 	lr, _, err := s.lockAny(ctx, req.RoomID)
 	if err != nil {
@@ -32,7 +32,7 @@ func (s *Server) deleteRoom(ctx context.Context, req *roomapi.RoomRequest) (*roo
 	if lr.nid == 0 {
 		return nil, merr.NotFound("Unknown room").WithCause(errNoRoom)
 	}
-	if lr.staged != nil && lr.staged.hosts.local() {
+	if lr.staged != nil && lr.staged.hosts.local() && !req.Force {
 		return nil, merr.New(400, "M_UNKNOWN", "Users are still joined to this room")
 	}
 	s.closed.setPurging(req.RoomID, true) // from here on nobody gets at the room
@@ -46,7 +46,7 @@ func (s *Server) deleteRoom(ctx context.Context, req *roomapi.RoomRequest) (*roo
 	case s.purges <- struct{}{}:
 	default: // it is looked for anyway
 	}
-	return &roomapi.DeleteRoomResponse{}, nil
+	return &roomapi.Empty{}, nil
 }
 
 // runPurges deletes the rows of rooms that are unknown already.

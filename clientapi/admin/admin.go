@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"hearth/clientapi/jobs"
+	"hearth/clientapi/media"
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
 	"hearth/internal/matrixhttp"
@@ -29,6 +31,10 @@ type Deps struct {
 	User matrixhttp.Auth
 	// Forget makes this process ask again whose access tokens these are.
 	Forget func(*userapi.Revoked)
+	// Jobs does long work; asked for when it is needed.
+	Jobs func() *jobs.Engine
+	// Media is the content repository; nil: there is none here.
+	Media *media.Server
 	// Notice sends a server notice.
 	Notice func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (eventID string, err error)
 }

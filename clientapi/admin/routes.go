@@ -39,6 +39,7 @@ func (s *Server) lines() []line {
 	const get, put, post, del = http.MethodGet, http.MethodPut, http.MethodPost, http.MethodDelete
 	const read, moderate, admin = userapi.RoleRead, userapi.RoleModerate, userapi.RoleAdmin
 	const user, devices = v1 + "/users/{userId}", v2 + "/users/{userId}/devices"
+	const room, named = v1 + "/rooms/{roomId}", v1 + "/rooms/{roomIdOrAlias}"
 	return []line{
 		{get, v2 + "/users", read, noneBody, s.listUsers},
 		{get, v3 + "/users", read, noneBody, s.listUsersV3},
@@ -78,6 +79,33 @@ func (s *Server) lines() []line {
 		{get, v1 + "/user_reports", read, noneBody, s.userReports},
 		{get, v1 + "/user_reports/{reportId}", read, noneBody, s.userReport},
 		{del, v1 + "/user_reports/{reportId}", moderate, optionalBody, s.deleteUserReport},
+
+		{get, v1 + "/rooms", read, noneBody, s.listRooms},
+		{get, room, read, noneBody, s.getRoom},
+		{del, room, moderate, optionalBody, s.deleteRoomNow},
+		{del, v2 + "/rooms/{roomId}", moderate, optionalBody, s.deleteRoom},
+		{get, v2 + "/rooms/delete_status/{deleteId}", read, noneBody, s.deleteStatus},
+		{get, v2 + "/rooms/{roomId}/delete_status", read, noneBody, s.deletesOfRoom},
+		{get, room + "/members", read, noneBody, s.roomMembers},
+		{get, room + "/state", moderate, noneBody, s.roomState},
+		{get, room + "/messages", moderate, noneBody, s.roomMessages},
+		{get, room + "/context/{eventId}", moderate, noneBody, s.roomContext},
+		{get, room + "/timestamp_to_event", moderate, noneBody, s.eventAt},
+		{get, room + "/hierarchy", read, noneBody, s.roomHierarchy},
+		{get, room + "/block", read, noneBody, s.getBlock},
+		{put, room + "/block", moderate, objectBody, s.putBlock},
+		{post, named + "/make_room_admin", admin, optionalBody, s.makeRoomAdmin},
+		{get, named + "/forward_extremities", read, noneBody, s.forwardExtremities},
+		{del, named + "/forward_extremities", admin, optionalBody, s.joinExtremities},
+		{post, v1 + "/join/{roomIdOrAlias}", moderate, objectBody, s.joinRoom},
+		{get, v1 + "/fetch_event/{eventId}", moderate, noneBody, s.fetchEvent},
+
+		{post, v1 + "/user/{userId}/redact", moderate, objectBody, s.redactUser},
+		{get, v1 + "/user/redact_status/{redactId}", read, noneBody, s.redactStatus},
+		{get, v1 + "/scheduled_tasks", read, noneBody, s.scheduledTasks},
+		{get, ours + "/jobs", read, noneBody, s.listJobs},
+		{get, ours + "/jobs/{jobId}", read, noneBody, s.getJob},
+		{del, ours + "/jobs/{jobId}", moderate, optionalBody, s.cancelJob},
 
 		{post, v1 + "/send_server_notice", moderate, objectBody, s.sendNotice},
 		{put, v1 + "/send_server_notice/{txnId}", moderate, objectBody, s.sendNotice},

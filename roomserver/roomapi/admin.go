@@ -28,10 +28,10 @@ var (
 	ForwardExtremities = bus.Call[RoomRequest, ForwardExtremitiesResponse]{Subject: "roomserver.admin.extremities"}
 	// JoinExtremities lets one event follow all forward extremities, and says how many are gone.
 	JoinExtremities = bus.Call[RoomRequest, JoinExtremitiesResponse]{Subject: "roomserver.admin.extremities.join"}
-	// DeleteRoom deletes a room and everything in it. The room is unknown at once; Done says that
-	// nothing of it is left, and until then nobody can enter it. To repeat it does no harm: 400 as
-	// long as users of this server are in the room, 404 if we do not know it.
-	DeleteRoom = bus.Call[RoomRequest, DeleteRoomResponse]{Subject: "roomserver.admin.delete"}
+	// DeleteRoom begins to delete a room and everything in it. The room is unknown to everybody else
+	// at once, and nobody can enter it until nothing of it is left, which a 404 to a further call
+	// says: 400 as long as users of this server are in it and Force is not set.
+	DeleteRoom = bus.Call[DeleteRoomRequest, Empty]{Subject: "roomserver.admin.delete"}
 	// SentBy pages through what a user has sent in a room, the newest first.
 	SentBy = bus.Call[SentByRequest, SentByResponse]{Subject: "roomserver.admin.sent_by"}
 	// CountUser counts what a user has done.
@@ -106,8 +106,11 @@ type ForwardExtremity struct {
 // JoinExtremitiesResponse counts those that are none any more.
 type JoinExtremitiesResponse struct{ Gone int }
 
-// DeleteRoomResponse says whether all is deleted.
-type DeleteRoomResponse struct{ Done bool }
+// DeleteRoomRequest names the room. Force deletes it although users of this server are in it.
+type DeleteRoomRequest struct {
+	RoomID string
+	Force  bool
+}
 
 // SentByRequest asks for a page of at most 1,000 events before the order Before; 0: from the newest.
 // Redacted events and redactions, and state other than member events, are left out as Types says:
