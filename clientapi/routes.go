@@ -117,6 +117,7 @@ func (s *Server) clientRoutes() []matrixhttp.Route {
 		{get, v1 + "/rooms/{roomId}/hierarchy", user, noneBody, s.hierarchy},
 		{get, v1 + "/rooms/{roomId}/timestamp_to_event", user, noneBody, s.eventAt},
 		{get, v1 + "/room_summary/{roomIdOrAlias}", s.userOrNobody, noneBody, s.roomSummary},
+		{get, unstable + "/org.matrix.msc1763/retention/configuration", user, noneBody, s.retentionConfiguration},
 		{get, unstable + "/im.nheko.summary/summary/{roomIdOrAlias}", s.userOrNobody, noneBody, s.roomSummary},
 		{get, unstable + "/im.nheko.summary/rooms/{roomIdOrAlias}/summary", s.userOrNobody, noneBody, s.roomSummary},
 		{post, room + "/upgrade", user, objectBody, s.upgrade},

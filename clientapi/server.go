@@ -243,7 +243,7 @@ func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.A
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.administration = admin.New(admin.Deps{
 		Bus: d.Bus, ServerName: d.ServerName, Version: d.Version, Now: d.Now, User: s.user, Forget: s.tokens.revoke,
-		Jobs: func() *jobs.Engine { return s.jobs }, Media: repository,
+		Jobs: func() *jobs.Engine { return s.jobs }, Media: repository, Overwrite: s.overwrite,
 		Notice: func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (string, error) {
 			return s.sendNotice(r.Context(), userID, txnID, content)
 		},

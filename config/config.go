@@ -46,6 +46,7 @@ type Config struct {
 	Encryption      Encryption    `yaml:"encryption"`
 	Appservices     []string      `yaml:"appservices"` // paths of registration files
 	Media           Media         `yaml:"media"`
+	Retention       Retention     `yaml:"retention"`
 	URLPreviews     Switch        `yaml:"url_previews"`
 	Logging         Logging       `yaml:"logging"`
 }
@@ -187,6 +188,7 @@ func Defaults() *Config {
 		Encryption:      Encryption{RequiredFor: []string{}},
 		Appservices:     []string{},
 		Media:           Media{MaxUpload: 100 << 20, UserBytes: 10 << 30, UserFiles: 100_000},
+		Retention:       defaultRetention(),
 		Logging:         Logging{Level: "info", Format: "text"},
 	}
 }

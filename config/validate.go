@@ -75,6 +75,7 @@ func (l *loader) validate() {
 	for _, kind := range c.Encryption.RequiredFor {
 		l.checkOneOf("encryption.required_for", kind, "private", "dm", "all")
 	}
+	l.checkRetention()
 	l.checkOneOf("logging.level", c.Logging.Level, "error", "warn", "info", "debug", "trace")
 	l.checkOneOf("logging.format", c.Logging.Format, "text", "json")
 }

@@ -8,6 +8,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -35,6 +36,8 @@ type Deps struct {
 	Jobs func() *jobs.Engine
 	// Media is the content repository; nil: there is none here.
 	Media *media.Server
+	// Overwrite makes sure that what this process has deleted is in none of its files; nil: it keeps nothing.
+	Overwrite func(ctx context.Context) error
 	// Notice sends a server notice.
 	Notice func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (eventID string, err error)
 }

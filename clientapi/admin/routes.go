@@ -100,6 +100,17 @@ func (s *Server) lines() []line {
 		{post, v1 + "/join/{roomIdOrAlias}", moderate, objectBody, s.joinRoom},
 		{get, v1 + "/fetch_event/{eventId}", moderate, noneBody, s.fetchEvent},
 
+		{post, v1 + "/purge_history/{roomId}", moderate, objectBody, s.purgeHistory},
+		{post, v1 + "/purge_history/{roomId}/{eventId}", moderate, optionalBody, s.purgeHistory},
+		{get, v1 + "/purge_history_status/{purgeId}", read, noneBody, s.purgeStatus},
+		{get, ours + "/retention", read, noneBody, s.getRetention},
+		{put, ours + "/retention/policy", admin, objectBody, s.putPolicy},
+		{del, ours + "/retention/policy", admin, optionalBody, s.resetPolicy},
+		{put, ours + "/retention/rooms/{roomId}", admin, objectBody, s.putRoomLifetime},
+		{post, ours + "/retention/run", admin, optionalBody, s.runRetention},
+		{post, ours + "/retention/holds", admin, objectBody, s.placeHold},
+		{del, ours + "/retention/holds/{holdId}", admin, optionalBody, s.liftHold},
+
 		{post, v1 + "/user/{userId}/redact", moderate, objectBody, s.redactUser},
 		{get, v1 + "/user/redact_status/{redactId}", read, noneBody, s.redactStatus},
 		{get, v1 + "/scheduled_tasks", read, noneBody, s.scheduledTasks},

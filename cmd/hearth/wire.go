@@ -19,6 +19,7 @@ import (
 	"hearth/federationapi/peers"
 	"hearth/internal/safedial"
 	"hearth/roomserver"
+	"hearth/roomserver/roomapi"
 	"hearth/syncapi"
 )
 
@@ -43,8 +44,18 @@ func buildRoomserver(ctx context.Context, a *app, log *logrus.Entry) (component,
 	c := a.opts.config
 	return roomserver.New(ctx, roomserver.Deps{
 		Bus: a.bus, ServerName: c.ServerName, Key: a.key, DataDir: a.dataDir, DatabaseURL: c.Database.URL,
+		Retention: retentionPolicy(c.Retention), PurgeEvery: time.Duration(c.Retention.PurgeInterval), OverwriteEvery: time.Duration(c.Retention.OverwriteInterval),
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
 	})
+}
+
+func retentionPolicy(r config.Retention) roomapi.RetentionPolicy {
+	ms := func(d config.Duration) int64 { return time.Duration(d).Milliseconds() }
+	return roomapi.RetentionPolicy{
+		DefaultMaxLifetime: ms(r.DefaultMaxLifetime), AllowedLifetimeMin: ms(r.AllowedLifetimeMin), AllowedLifetimeMax: ms(r.AllowedLifetimeMax),
+		Direct: ms(r.Direct), Private: ms(r.Private), Public: ms(r.Public), Encrypted: ms(r.Encrypted), Forgotten: ms(r.Forgotten),
+		IgnoreRooms: !r.RoomPolicies,
+	}
 }
 
 func buildFederationAPI(ctx context.Context, a *app, log *logrus.Entry) (component, error) {
