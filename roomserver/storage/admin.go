@@ -20,7 +20,7 @@ type OwnMember struct {
 func (s *Store) OwnMembers(ctx context.Context, roomID, server, after string, limit int) (members []OwnMember, err error) {
 	err = s.read(ctx, "read own members", func(r *store.Reader) error {
 		rows, err := r.Query(`SELECT n.s, m.membership FROM room r JOIN member m ON m.room = r.room JOIN name n ON n.nid = m.user_nid
-WHERE r.id = $1 AND m.forgotten = 0 AND n.s LIKE $2 ESCAPE '\\' AND n.s > $3 ORDER BY n.s LIMIT $4`, roomID, ownUsers(server), after, limit)
+WHERE r.id = $1 AND m.forgotten = 0 AND n.s LIKE $2 ESCAPE '\' AND n.s > $3 ORDER BY n.s LIMIT $4`, roomID, ownUsers(server), after, limit)
 		if err != nil {
 			return err
 		}
