@@ -44,6 +44,9 @@ func commands() []command {
 		{"user create", "make an account on the running server", userCreate},
 		{"config example", "print the commented sample of the configuration", configExample},
 		{"config check", "check a configuration", configCheck},
+		{"backup verify", "check a backup", verifyBackup},
+		{"backup", "copy all data while the server works", makeBackup},
+		{"restore", "put a backup into an empty data directory", restore},
 		{"restored", "say that the databases were put back from a backup", restored},
 		{"version", "print the version", printVersion},
 	}
