@@ -76,6 +76,9 @@ func (s *Server) setAlias(r *matrixhttp.Request) (any, error) {
 	if err := s.mayHaveAlias(r, alias); err != nil {
 		return nil, err
 	}
+	if err := s.policy.MayAlias(r.Context(), r.Identity.UserID, req.RoomID, alias); err != nil {
+		return nil, err
+	}
 	_, err = roomapi.SetAlias.Do(r.Context(), s.bus, &roomapi.AliasRequest{Alias: alias, RoomID: req.RoomID, UserID: r.Identity.UserID})
 	s.services.AliasChanged(req.RoomID)
 	return nil, err

@@ -80,7 +80,7 @@ func TestTokenCacheAndClock(t *testing.T) {
 // revoked tokens.
 func (s *server) deaf() *server {
 	s.t.Helper()
-	gateway, err := newGateway(s.options, nil)
+	gateway, err := newGateway(s.options, s.policy, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}

@@ -68,8 +68,20 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.policy.MayCreate(r.Context(), r.Identity.UserID); err != nil {
+		return nil, err
+	}
 	if req.AliasName != "" {
-		if err := s.mayHaveAlias(r, "#"+req.AliasName+":"+s.serverName); err != nil {
+		alias := "#" + req.AliasName + ":" + s.serverName
+		if err := s.mayHaveAlias(r, alias); err != nil {
+			return nil, err
+		}
+		if err := s.policy.MayAlias(r.Context(), r.Identity.UserID, "", alias); err != nil {
+			return nil, err
+		}
+	}
+	if req.Visibility == "public" {
+		if err := s.policy.MayPublish(r.Context(), r.Identity.UserID, ""); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +96,7 @@ func (s *Server) createRoom(r *matrixhttp.Request) (any, error) {
 	limited, cancel := context.WithTimeout(r.Context(), profileTime) // for all of them together
 	defer cancel()
 	for _, invitee := range req.Invite {
-		if err := s.mayInvite(r.Context(), invitee); err != nil {
+		if err := s.mayInvite(r, "", invitee); err != nil {
 			return nil, err
 		}
 		ctx := limited

@@ -97,8 +97,17 @@ func (s *Server) delayEvent(r *matrixhttp.Request) (any, error) {
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	content := json.RawMessage(*body.Content)
+	if body.StateKey != nil {
+		err = s.maySet(r, room, r.Param("eventType"), *body.StateKey, content)
+	} else {
+		err = s.policy.MaySend(r.Context(), r.Identity.UserID, room, r.Param("eventType"), nil, content)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return s.schedule(r, delayed.Event{
-		RoomID: room, Type: r.Param("eventType"), TxnID: txn, StateKey: body.StateKey, Content: json.RawMessage(*body.Content),
+		RoomID: room, Type: r.Param("eventType"), TxnID: txn, StateKey: body.StateKey, Content: content,
 		Timestamp: ts, Delay: time.Duration(min(max(*body.Delay, 0), maxTimestamp)) * time.Millisecond,
 	})
 }

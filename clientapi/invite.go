@@ -39,7 +39,7 @@ func (s *Server) invite(r *matrixhttp.Request) (any, error) {
 	if s.shadowed(r) {
 		return nil, nil
 	}
-	if err := s.mayInvite(r.Context(), req.UserID); err != nil {
+	if err := s.mayInvite(r, id, req.UserID); err != nil {
 		return nil, err
 	}
 	profile, err := s.inviteeProfile(r.Context(), req.UserID)

@@ -73,6 +73,9 @@ func (s *Server) enter(r *matrixhttp.Request, target string, call bus.Call[rooma
 	if err := s.limits.send.take(r.Identity.UserID); err != nil {
 		return nil, err
 	}
+	if err := s.mayEnter(r.Context(), r.Identity.UserID, target); err != nil {
+		return nil, err
+	}
 	profile, err := s.memberProfile(r.Context(), r.Identity.UserID)
 	if err != nil {
 		return nil, err

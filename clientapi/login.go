@@ -64,7 +64,20 @@ func (s *Server) login(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	r.Identity.UserID = session.UserID
+	if err := s.policy.MayLogin(r.Context(), session.UserID, session.DeviceID, req.DisplayName, clientIP(r), r.HTTP.UserAgent()); err != nil {
+		return nil, s.undoLogin(r, session, err)
+	}
 	return s.session(session), nil
+}
+
+// undoLogin takes a log-in back that the policy does not allow.
+func (s *Server) undoLogin(r *matrixhttp.Request, session *userapi.Session, why error) error {
+	gone, err := userapi.Logout.Do(r.Context(), s.bus, &userapi.LogoutRequest{UserID: session.UserID, Devices: []string{session.DeviceID}})
+	if err != nil {
+		return err
+	}
+	s.tokens.revoke(gone)
+	return why
 }
 
 func (s *Server) loginPassword(r *matrixhttp.Request, req *loginRequest) (*userapi.Session, error) {

@@ -136,6 +136,9 @@ func (s *Server) getPresence(r *matrixhttp.Request) (any, error) {
 	if s.presence == nil {
 		return nil, merr.NotFound("Presence is not enabled on this server")
 	}
+	if err := s.hiddenFrom(r, id); err != nil {
+		return nil, err
+	}
 	if id != r.Identity.UserID {
 		shared, err := roomapi.MutualRooms.Do(r.Context(), s.bus, &roomapi.MutualRoomsRequest{UserID: r.Identity.UserID, Other: id, Limit: 1})
 		if err != nil {

@@ -35,6 +35,9 @@ func (s *Server) lookupProfile(r *matrixhttp.Request, field string) (*userapi.Pr
 	if err := userID(id); err != nil {
 		return nil, err
 	}
+	if err := s.hiddenFrom(r, id); err != nil {
+		return nil, err
+	}
 	if !s.isLocal(id) {
 		return s.profileElsewhere(r.Context(), id, field)
 	}

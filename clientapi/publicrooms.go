@@ -115,6 +115,11 @@ func (s *Server) setDirectoryVisibility(r *matrixhttp.Request) (any, error) {
 			return nil, merr.InvalidParam("visibility is public or private")
 		}
 	}
+	if req.Published {
+		if err := s.policy.MayPublish(r.Context(), r.Identity.UserID, room); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := roomapi.SetPublished.Do(r.Context(), s.bus, req); err != nil {
 		return nil, err
 	}

@@ -179,6 +179,10 @@ func (s *Server) finishRegistration(r *matrixhttp.Request, session *uiaSession, 
 	if !s.interactions.spend(session) {
 		return nil, merr.Forbidden("This authentication was used already")
 	}
+	if err := s.mayRegister(r, session, req); err != nil {
+		s.interactions.reopen(session)
+		return nil, err
+	}
 	waits := s.options.RegistrationMode == "approval"
 	made, err := userapi.Register.Do(r.Context(), s.bus, &userapi.RegisterRequest{
 		Username: req.Username, Password: *req.Password, InhibitLogin: req.InhibitLogin,
@@ -195,6 +199,17 @@ func (s *Server) finishRegistration(r *matrixhttp.Request, session *uiaSession, 
 		return nil, merr.Forbidden("The account has been made, and has to be approved by an administrator of the server before it can be used")
 	}
 	return s.session(made), nil
+}
+
+// mayRegister asks the policy about all that a registration has shown.
+func (s *Server) mayRegister(r *matrixhttp.Request, session *uiaSession, req *registerRequest) error {
+	var emails []string
+	for _, id := range session.threePIDs {
+		if id.Medium == "email" {
+			emails = append(emails, id.Address)
+		}
+	}
+	return s.policy.MayRegister(r.Context(), strings.ToLower(req.Username), emails, clientIP(r))
 }
 
 // failedRegistration takes back the stages whose results were refused in the end.

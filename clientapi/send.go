@@ -34,6 +34,9 @@ func (s *Server) send(r *matrixhttp.Request) (any, error) {
 	if err := s.mayBeReadable(r, room, r.Param("eventType")); err != nil {
 		return nil, err
 	}
+	if err := s.policy.MaySend(r.Context(), r.Identity.UserID, room, r.Param("eventType"), nil, content); err != nil {
+		return nil, err
+	}
 	later, err := s.delay(r, delayed.Event{RoomID: room, Type: r.Param("eventType"), TxnID: txn, Content: content, Timestamp: ts})
 	if later != nil || err != nil {
 		return later, err
@@ -70,7 +73,7 @@ func (s *Server) setState(r *matrixhttp.Request) (any, error) {
 		return nil, err
 	}
 	stateKey := r.Param("stateKey")
-	if err := s.maySet(r.Context(), r.Param("eventType"), stateKey, content); err != nil {
+	if err := s.maySet(r, room, r.Param("eventType"), stateKey, content); err != nil {
 		return nil, err
 	}
 	later, err := s.delay(r, delayed.Event{RoomID: room, Type: r.Param("eventType"), StateKey: &stateKey, Content: content, Timestamp: ts})

@@ -23,6 +23,7 @@ import (
 
 	"hearth/clientapi/account"
 	"hearth/clientapi/admin"
+	"hearth/clientapi/antispam"
 	"hearth/clientapi/appservice"
 	"hearth/clientapi/delayed"
 	"hearth/clientapi/identity"
@@ -30,6 +31,7 @@ import (
 	"hearth/clientapi/mail"
 	"hearth/clientapi/media"
 	"hearth/clientapi/moderation"
+	"hearth/clientapi/policy"
 	"hearth/clientapi/presence"
 	"hearth/clientapi/push"
 	"hearth/clientapi/sso"
@@ -95,6 +97,12 @@ type Deps struct {
 	MaxUpload int64
 	// UserFiles and UserBytes are as in media.Deps.
 	UserFiles, UserBytes int64
+	// Webhooks judge what is done here before it is; none: nobody is asked.
+	Webhooks []antispam.Webhook
+	// TwoWayBlocking hides users from those whom they ignore.
+	TwoWayBlocking bool
+	// Probation is what new accounts may not do yet.
+	Probation policy.Probation
 	// Previews connects to pages that users name; nil: no previews of links.
 	Previews *safedial.Dialer
 }
@@ -112,6 +120,7 @@ type Server struct {
 	push       *push.Server // nil: nobody is pushed to
 	moderation *moderation.Server
 	jobs       *jobs.Engine
+	policy     *policy.Guard
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
@@ -153,7 +162,12 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if d.Federation {
 		servers = media.FromServers(d.Bus, d.MaxUpload)
 	}
+	guard, err := newGuard(&d)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	repository, err := media.New(ctx, media.Deps{
+		Policy:     guard,
 		ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
 		Now: d.Now, MaxUpload: d.MaxUpload, UserFiles: d.UserFiles, UserBytes: d.UserBytes, Previews: d.Previews,
 		Bus: d.Bus, Remote: servers,
@@ -168,7 +182,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("push: %w", err), repository.Close(), store.Close())
 	}
-	s, err := newGateway(d, repository, pushers.Routes)
+	s, err := newGateway(d, guard, repository, pushers.Routes)
 	if err != nil {
 		return nil, errors.Join(err, pushers.Close(), repository.Close(), store.Close())
 	}
@@ -188,6 +202,10 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics, Now: d.Now, Steps: s.administration.Steps(),
 	}); err != nil {
 		return nil, errors.Join(fmt.Errorf("jobs: %w", err), s.moderation.Close(), s.delayed.Close(), pushers.Close(), repository.Close(), store.Close())
+	}
+	// Nothing is allowed before the rules are there.
+	if err := errors.Join(guard.Load(ctx), guard.Handle()); err != nil {
+		return nil, errors.Join(fmt.Errorf("policy: %w", err), s.Close())
 	}
 	if d.Presence {
 		s.tracker, err = presence.New(presence.Deps{Bus: d.Bus, Now: d.Now, Local: s.isLocal})
@@ -210,9 +228,9 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 
 // newGateway builds the part that speaks HTTP. It needs a user store somewhere on the
 // bus. repository may be nil: no media. more are the tables of other parts.
-func newGateway(d Deps, repository *media.Server, more ...func(user matrixhttp.Auth) []matrixhttp.Route) (*Server, error) {
+func newGateway(d Deps, guard *policy.Guard, repository *media.Server, more ...func(user matrixhttp.Auth) []matrixhttp.Route) (*Server, error) {
 	s := &Server{
-		media: repository, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
+		media: repository, policy: guard, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
 		tokens:  newTokenCache(d.Bus, d.Now),
 		filters: lru.New[filterKey, []byte](maxCachedFilters, nil),
 		limits:  newLimits(d.RateLimits, d.Now, d.Appservices.Unlimited),
@@ -320,6 +338,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.push.Run(ctx) })
 	group.Go(func() error { return s.delayed.Run(ctx) })
 	group.Go(func() error { return s.jobs.Run(ctx) })
+	group.Go(func() error { return s.policy.Run(ctx) })
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })
 	}

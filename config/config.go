@@ -44,6 +44,9 @@ type Config struct {
 	RateLimits      Switch        `yaml:"rate_limits"`
 	Presence        Switch        `yaml:"presence"`
 	Encryption      Encryption    `yaml:"encryption"`
+	Antispam        []Antispam    `yaml:"antispam"`
+	Blocking        Blocking      `yaml:"blocking"`
+	Probation       Probation     `yaml:"probation"`
 	Appservices     []string      `yaml:"appservices"` // paths of registration files
 	Media           Media         `yaml:"media"`
 	Retention       Retention     `yaml:"retention"`
@@ -186,6 +189,8 @@ func Defaults() *Config {
 		RateLimits:      Switch{Enabled: true},
 		Presence:        Switch{Enabled: true},
 		Encryption:      Encryption{RequiredFor: []string{}},
+		Antispam:        []Antispam{},
+		Probation:       Probation{Invites: 5, Joins: 20, Rooms: 5, Media: true},
 		Appservices:     []string{},
 		Media:           Media{MaxUpload: 100 << 20, UserBytes: 10 << 30, UserFiles: 100_000},
 		Retention:       defaultRetention(),

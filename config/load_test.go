@@ -51,6 +51,9 @@ public_base_url: https://x/
 rate_limits: {enabled: false}
 presence: {enabled: false}
 encryption: {required_for: [private, dm]}
+antispam: [{url: "http://a", timeout: 2s}]
+blocking: {two_way: true}
+probation: {for: 1h, invites: 1, joins: 2, rooms: 3, media: false, links: true}
 appservices: [a.yaml, b.yaml]
 identity_servers: [i.org]
 media: {max_upload: 5KiB, user_bytes: 6MiB, user_files: 7}
@@ -88,8 +91,13 @@ logging: {level: debug, format: json}
 		Turn:          Turn{URIs: []string{"turn:a"}, Secret: "s", Username: "u", Password: "p", Lifetime: Duration(2 * time.Hour)},
 		Calls:         Calls{LiveKit: []string{"https://l"}},
 		Encryption:    Encryption{RequiredFor: []string{"private", "dm"}},
-		Appservices:   []string{"a.yaml", "b.yaml"},
-		Media:         Media{MaxUpload: 5 << 10, UserBytes: 6 << 20, UserFiles: 7},
+		Antispam: []Antispam{{
+			URL: "http://a", Callbacks: []string{}, Async: []string{}, FailOpen: []string{"check_event_for_spam"}, Timeout: Duration(2 * time.Second),
+		}},
+		Blocking:    Blocking{TwoWay: true},
+		Probation:   Probation{For: Duration(time.Hour), Invites: 1, Joins: 2, Rooms: 3, Links: true},
+		Appservices: []string{"a.yaml", "b.yaml"},
+		Media:       Media{MaxUpload: 5 << 10, UserBytes: 6 << 20, UserFiles: 7},
 		Retention: Retention{
 			PurgeInterval: Duration(5 * time.Minute), OverwriteInterval: Duration(2 * time.Hour), DefaultMaxLifetime: Duration(9 * day), AllowedLifetimeMin: Duration(day),
 			AllowedLifetimeMax: Duration(8 * day), Direct: Duration(7 * day), Private: Duration(6 * day), Public: Duration(5 * day), Encrypted: Duration(4 * day),
@@ -266,6 +274,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 		"retention.purge_interval": "5m", "retention.overwrite_interval": "2h", "retention.default_max_lifetime": "9d", "retention.allowed_lifetime_min": "1d",
 		"retention.allowed_lifetime_max": "8d", "retention.direct": "7d", "retention.private": "6d", "retention.public": "5d", "retention.encrypted": "4d",
 		"retention.forgotten": "3d", "sso.trusted_redirects": "https://x/", "turn.lifetime": "1h", "turn.uris": "turn:x", "calls.livekit": "https://x",
+		"probation.for": "1h", "probation.invites": "1", "probation.joins": "1", "probation.rooms": "1",
 	}
 	var environ []string
 	defaults := Defaults()

@@ -58,6 +58,7 @@ func (l *loader) validate() {
 		l.invalid("registration.min_password_length", "must be from 1 to %d, not %d", maxPassword, n)
 	}
 	l.checkPeople()
+	l.checkPolicy()
 	if slices.Contains(c.Appservices, "") {
 		l.invalid("appservices", "must be a list of paths; one of them is empty")
 	}

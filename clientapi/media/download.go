@@ -50,6 +50,9 @@ func (s *Server) item(r *matrixhttp.Request, q *matrixhttp.Query) (*storage.Item
 	if err != nil {
 		return nil, err
 	}
+	if s.options.Policy.MayStore(x.Origin, nil) != nil {
+		return nil, notFound()
+	}
 	item, err := s.db.Get(r.Context(), x, s.now().UnixMilli())
 	switch {
 	case x.Origin != s.options.ServerName && errors.Is(err, notFound()) && remote:
@@ -60,7 +63,7 @@ func (s *Server) item(r *matrixhttp.Request, q *matrixhttp.Query) (*storage.Item
 	if err != nil {
 		return nil, err
 	}
-	if item.Quarantined {
+	if item.Quarantined || s.options.Policy.MayStore(x.Origin, item.SHA256) != nil {
 		return nil, notFound()
 	}
 	return item, nil

@@ -94,6 +94,9 @@ func (s *Server) keep(ctx context.Context, src io.Reader, size, limit int64, ite
 	case size >= 0 && draft.Size != size:
 		return nil, merr.New(http.StatusBadGateway, "M_UNKNOWN", "The other server's file is not whole")
 	}
+	if err := s.options.Policy.MayStore(item.Origin, draft.Hash[:]); err != nil {
+		return nil, err
+	}
 	item.SHA256, item.Size, item.Created = draft.Hash[:], draft.Size, s.now().UnixMilli()
 	err = s.commit(draft, func() error {
 		if err := s.db.Add(ctx, item, storage.Quota{}); err != nil {

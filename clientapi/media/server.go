@@ -52,9 +52,25 @@ type Deps struct {
 	Bus *bus.Bus
 	// Remote fetches files of other servers; nil: there are none.
 	Remote Remote
+	// Policy says what may be uploaded and kept; nil: everything.
+	Policy Policy
 	// Previews connects to pages that users name; nil: there are no previews.
 	Previews *safedial.Dialer
 }
+
+// Policy says which files may be here. Errors are for the client.
+type Policy interface {
+	// MayUpload judges the user who is about to upload.
+	MayUpload(ctx context.Context, userID string) error
+	// MayStore judges a file of a server by its SHA-256.
+	MayStore(server string, sha256 []byte) error
+}
+
+// allowAll is the policy of who has none.
+type allowAll struct{}
+
+func (allowAll) MayUpload(context.Context, string) error { return nil }
+func (allowAll) MayStore(string, []byte) error           { return nil }
 
 // Server is the content repository at work. It may be used from New until Close.
 type Server struct {
@@ -106,6 +122,9 @@ const (
 func New(ctx context.Context, d Deps) (*Server, error) {
 	if d.Now == nil {
 		d.Now = time.Now
+	}
+	if d.Policy == nil {
+		d.Policy = allowAll{}
 	}
 	if d.CacheBytes == 0 {
 		d.CacheBytes = defaultCache

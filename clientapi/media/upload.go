@@ -66,6 +66,9 @@ func (s *Server) receive(r *matrixhttp.Request, item *storage.Item, write func(c
 	if err := q.Err(); err != nil {
 		return err
 	}
+	if err := s.options.Policy.MayUpload(r.Context(), item.UserID); err != nil {
+		return err
+	}
 	src, err := r.Stream()
 	if err != nil {
 		return err
@@ -88,6 +91,9 @@ func (s *Server) receive(r *matrixhttp.Request, item *storage.Item, write func(c
 		return err
 	}
 	defer draft.Close()
+	if err := s.options.Policy.MayStore(s.options.ServerName, draft.Hash[:]); err != nil {
+		return err
+	}
 	item.SHA256, item.Size, item.Created = draft.Hash[:], draft.Size, s.now().UnixMilli()
 	return s.commit(draft, func() error { return write(r.Context(), item, quota) })
 }

@@ -12,7 +12,9 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi"
+	"hearth/clientapi/antispam"
 	"hearth/clientapi/mail"
+	"hearth/clientapi/policy"
 	"hearth/clientapi/sso"
 	"hearth/config"
 	"hearth/federationapi"
@@ -105,7 +107,12 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 		return nil, err
 	}
 	r := c.Registration
+	p := c.Probation
 	s, err := clientapi.New(ctx, clientapi.Deps{
+		Webhooks: webhooks(c), TwoWayBlocking: c.Blocking.TwoWay,
+		Probation: policy.Probation{
+			For: time.Duration(p.For), Invites: p.Invites, Joins: p.Joins, Rooms: p.Rooms, Media: p.Media, Links: p.Links,
+		},
 		Bus: a.bus, ServerName: c.ServerName, Version: version(), DataDir: a.dataDir, DatabaseURL: c.Database.URL,
 		Log: log, Metrics: a.metrics, Now: a.opts.now,
 		RegistrationMode: c.Registration.Mode, SharedSecret: c.Registration.SharedSecret,
@@ -145,6 +152,16 @@ func buildClientAPI(ctx context.Context, a *app, log *logrus.Entry) (component, 
 	}
 	a.handlers["client"], a.handlers["admin"] = s.ClientHandler(), s.AdminHandler()
 	return s, nil
+}
+
+func webhooks(c *config.Config) (list []antispam.Webhook) {
+	for _, w := range c.Antispam {
+		list = append(list, antispam.Webhook{
+			URL: w.URL, Authorization: w.Authorization, Callbacks: w.Callbacks, Async: w.Async, FailOpen: w.FailOpen,
+			Timeout: time.Duration(w.Timeout), Ping: w.Ping,
+		})
+	}
+	return list
 }
 
 func singleSignOn(c *config.Config) clientapi.SSOOptions {
