@@ -23,6 +23,7 @@ const (
 	backfillTime    = 10 * time.Second
 	backfillServers = 3
 	maxBackfills    = 16 // at the same time
+	backfillsOfPage = 3  // for a page on which nothing of what came is shown
 )
 
 // backfills lets one request at a time fill gaps of a room; others wait for it.
@@ -460,11 +461,11 @@ func (h *head) gapBelow(low, at int64) (storage.Gap, bool) {
 	return storage.Gap{}, false
 }
 
-// pageOver reads a page of history back. At a gap it asks other servers for what is missing,
-// once; where that is not to be had, the page ends there, and the next one begins behind it.
+// pageOver reads a page of history back. At a gap it asks other servers for what is missing;
+// where that is not to be had, the page ends there, and the next one begins behind it. A page
+// that is full at a gap, or has filled enough of it, leaves the rest to the next one.
 func (p *pager) pageOver(ctx context.Context, req *roomapi.MessagesRequest) error {
-	low, asked := p.low, false
-	for {
+	for low, filled := p.low, 0; ; {
 		h := p.room.committed.Load()
 		gap, broken := h.gapBelow(low, p.at)
 		if p.low = low; broken {
@@ -473,15 +474,18 @@ func (p *pager) pageOver(ctx context.Context, req *roomapi.MessagesRequest) erro
 		if err := p.run(ctx); err != nil || !broken || p.more {
 			return err
 		}
-		if !asked && len(p.events) < p.limit && p.s.backfill(ctx, p.room.id, gap) {
-			asked = true
+		if n := len(p.events); n >= p.limit || filled > 0 && n > 0 || filled == backfillsOfPage {
+			p.at, p.more = gap.Ord, true
+			return nil
+		}
+		if p.s.backfill(ctx, p.room.id, gap) {
+			filled++
 			var err error
 			if p.v, err = p.s.visibility(ctx, p.room, req.UserID); err != nil {
 				return err
 			}
 			continue // from where the walk has come to
 		}
-		asked = true
 		if p.at = gap.Ord - 1; len(p.events) > 0 {
 			p.more = true
 			return nil
