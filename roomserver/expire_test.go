@@ -126,7 +126,7 @@ func (k *keeper) reads(r kept) (shown []string) {
 		note("timestamp_to_event", secret(e), err)
 	}
 	found, err := roomapi.Search.Do(ctx, k.bus, &roomapi.SearchRequest{UserID: bob, Term: "secret", Rooms: []string{r.room}, Limit: 10})
-	note("search", found != nil && len(found.Results) > 0, err)
+	note("search", found != nil && len(found.Results)+found.Count > 0, err)
 	w, err := roomapi.ReadWindow(ctx, k.bus, &roomapi.WindowRequest{RoomID: r.room, UserID: bob, Limit: 50})
 	note("window", w != nil && secret(append(w.Timeline, w.State...)...), err)
 	u, err := k.s.unread(ctx, r.room, bob, 100)

@@ -152,16 +152,8 @@ func (p *searching) run(ctx context.Context, cursor search.Hit) error {
 	if err != nil {
 		return err
 	}
-	// What the user may not see is not counted either: the number alone would tell
-	// whether a word was said.
-	for _, h := range answer.Hits {
-		v, err := p.visibility(ctx, h.RoomID)
-		if err != nil {
-			return err
-		}
-		if v.seesPlace(storage.LiveOrd(h.Pos)) {
-			p.resp.Count++
-		}
+	if err := p.count(ctx, answer.Hits); err != nil {
+		return err
 	}
 	if cursor.Pos != 0 {
 		n := len(answer.Hits)
@@ -175,6 +167,33 @@ func (p *searching) run(ctx context.Context, cursor search.Hit) error {
 		}
 	}
 	return p.collect(ctx, answer)
+}
+
+// count counts the hits. What the user may not see is not counted either: the number alone would tell whether
+// a word was said.
+func (p *searching) count(ctx context.Context, hits []search.Hit) error {
+	expiring := map[*visibility][]int64{}
+	for _, h := range hits {
+		v, err := p.visibility(ctx, h.RoomID)
+		if err != nil {
+			return err
+		}
+		switch {
+		case !v.seesPlace(storage.LiveOrd(h.Pos)):
+		case v.expiry.cut != never:
+			expiring[v] = append(expiring[v], h.Pos)
+		default:
+			p.resp.Count++
+		}
+	}
+	for v, positions := range expiring {
+		n, err := p.s.store.CountSince(ctx, positions, v.expiry.cut)
+		if err != nil {
+			return err
+		}
+		p.resp.Count += n
+	}
+	return nil
 }
 
 // collect fills the page from the hits.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"slices"
+	"strconv"
 
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
@@ -125,6 +126,19 @@ WHERE e.room = r.room AND e.type IN ($2, $3) AND e.skey = $4 AND e.skey IS NOT N
 		return rows.Err()
 	})
 	return rooms, err
+}
+
+// CountSince counts those of the events whose time is later than ts, in milliseconds.
+func (s *Store) CountSince(ctx context.Context, nids []int64, ts int64) (n int, err error) {
+	err = s.read(ctx, "count events", func(r *store.Reader) error {
+		return inChunks(nids, func(list string, args []any) error {
+			var some int
+			err := r.Row(`SELECT COUNT(*) FROM event WHERE nid IN (`+list+`) AND ts > $`+strconv.Itoa(len(args)+1), append(args, ts)...).Scan(&some)
+			n += some
+			return err
+		})
+	})
+	return n, err
 }
 
 // Purged reads how far a room was purged; zeros if never.
