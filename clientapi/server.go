@@ -95,6 +95,8 @@ type Deps struct {
 	DenyNetworks, AllowNetworks []netip.Prefix
 	// MaxUpload bounds an upload to the content repository, in bytes; 0: as in media.Deps.
 	MaxUpload int64
+	// Reserve is left to the databases on the disk, in bytes; see media.Deps.
+	Reserve int64
 	// UserFiles and UserBytes are as in media.Deps.
 	UserFiles, UserBytes int64
 	// Webhooks judge what is done here before it is; none: nobody is asked.
@@ -169,7 +171,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	repository, err := media.New(ctx, media.Deps{
 		Policy:     guard,
 		ServerName: d.ServerName, DataDir: d.DataDir, DatabaseURL: d.DatabaseURL, Log: d.Log, Metrics: d.Metrics,
-		Now: d.Now, MaxUpload: d.MaxUpload, UserFiles: d.UserFiles, UserBytes: d.UserBytes, Previews: d.Previews,
+		Now: d.Now, MaxUpload: d.MaxUpload, Reserve: d.Reserve, UserFiles: d.UserFiles, UserBytes: d.UserBytes, Previews: d.Previews,
 		Bus: d.Bus, Remote: servers,
 	})
 	if err != nil {

@@ -23,6 +23,7 @@ type Config struct {
 	ServerName     string         `yaml:"server_name"`
 	PublicBaseURL  string         `yaml:"public_base_url"` // without a slash at the end
 	DataDir        string         `yaml:"data_dir"`
+	DataReserve    Size           `yaml:"data_reserve"`
 	SigningKey     string         `yaml:"signing_key"` // see SigningKeyPath
 	Listeners      Listeners      `yaml:"listeners"`
 	Database       Database       `yaml:"database"`
@@ -164,7 +165,8 @@ type Logging struct {
 // which has no default.
 func Defaults() *Config {
 	return &Config{
-		DataDir: "./data",
+		DataDir:     "./data",
+		DataReserve: 256 << 20,
 		Listeners: Listeners{
 			Client:     Listener{Address: "127.0.0.1:8008"},
 			Federation: Listener{Address: "127.0.0.1:8448"},

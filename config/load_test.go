@@ -28,6 +28,7 @@ func parse(t *testing.T, src string, environ ...string) *Config {
 func TestEveryFixedName(t *testing.T) {
 	c := parse(t, `server_name: example.org
 data_dir: ./d
+data_reserve: 3MiB
 listeners:
   client:     {address: 127.0.0.1:1, tls_cert: "c.pem", tls_key: "c.key"}
   federation: {address: "", tls_cert: "", tls_key: ""}
@@ -62,7 +63,7 @@ url_previews: {enabled: true}
 logging: {level: debug, format: json}
 `)
 	want := &Config{
-		ServerName: "example.org", DataDir: "./d", PublicBaseURL: "https://x",
+		ServerName: "example.org", DataDir: "./d", DataReserve: 3 << 20, PublicBaseURL: "https://x",
 		Listeners: Listeners{
 			Client:  Listener{Address: "127.0.0.1:1", TLSCert: "c.pem", TLSKey: "c.key"},
 			Admin:   AdminListener{Address: "[::1]:3", AlsoOnClient: true},
@@ -263,7 +264,7 @@ func TestEveryKeyHasAVariable(t *testing.T) {
 	values := map[string]string{
 		"server_name": "x.org", "public_base_url": "https://x", "database.url": "postgres://x",
 		"nats.urls": "nats://x:1", "federation.notary_servers": "x.org", "federation.banned_keys": "ed25519:a", "outbound.allow_networks": "10.0.0.0/8",
-		"outbound.deny_networks": "10.0.0.0/8", "registration.mode": "token", "encryption.required_for": "dm", "media.max_upload": "7KiB",
+		"outbound.deny_networks": "10.0.0.0/8", "registration.mode": "token", "encryption.required_for": "dm", "media.max_upload": "7KiB", "data_reserve": "6KiB",
 		"logging.level": "trace", "logging.format": "json", "registration.min_password_length": "9",
 		"listeners.client.address": ":1", "listeners.federation.address": ":2", "listeners.admin.address": ":3",
 		"listeners.metrics.address": ":4", "email.from": "a@b", "email.security": "tls", "email.server": "m:25",

@@ -70,6 +70,9 @@ func (l *loader) validate() {
 			l.invalid("identity_servers", "%q is not a server name", s)
 		}
 	}
+	if c.DataReserve < 0 {
+		l.invalid("data_reserve", "must not be negative; 0 reserves nothing")
+	}
 	if c.Media.MaxUpload <= 0 {
 		l.invalid("media.max_upload", "must be greater than 0")
 	}

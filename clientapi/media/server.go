@@ -48,6 +48,9 @@ type Deps struct {
 	// CacheBytes bounds what is kept of other servers' files and of images of
 	// previews; 0: 10 GiB.
 	CacheBytes int64
+	// Reserve is how many bytes of the file system of DataDir are left to the databases:
+	// a file that would use them is refused; 0: none.
+	Reserve int64
 	// Bus, if not nil, carries files to other servers.
 	Bus *bus.Bus
 	// Remote fetches files of other servers; nil: there are none.
@@ -79,6 +82,7 @@ type Server struct {
 	now      func() time.Time
 	db       *storage.Media
 	files    *blob.Store
+	space    *keeper
 	uploads  *turnstile
 	waiting  *waiting
 	memory   *semaphore.Weighted // for decoding images, in bytes
@@ -144,7 +148,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		return nil, errors.Join(fmt.Errorf("media: %w", err), db.Close())
 	}
 	s := &Server{
-		options: d, log: d.Log, now: d.Now, db: db, files: files,
+		options: d, log: d.Log, now: d.Now, db: db, files: files, space: newKeeper(d.DataDir, d.Reserve),
 		uploads: newTurnstile(uploadsPerUser, uploadsTogether), waiting: newWaiting(waitingTogether),
 		memory: semaphore.NewWeighted(decodeMemory), decoding: make(chan struct{}, maxDecoding),
 		viewing: newTurnstile(previewsPerUser, previewsTogether),

@@ -100,7 +100,10 @@ func (s *Server) receive(r *matrixhttp.Request, item *storage.Item, write func(c
 
 // draft writes content to disk, but not in place.
 func (s *Server) draft(src io.Reader, size int64) (*blob.Draft, error) {
-	draft, err := s.files.Write(src, size)
+	if err := s.space.check(max(0, size)); err != nil {
+		return nil, err
+	}
+	draft, err := s.files.Write(s.space.watch(src), size)
 	var known *merr.Error
 	switch {
 	case err == nil, errors.As(err, &known):
@@ -108,7 +111,7 @@ func (s *Server) draft(src io.Reader, size int64) (*blob.Draft, error) {
 	case errors.Is(err, blob.ErrNoSpace):
 		return nil, merr.Busy(5 * time.Second).WithCause(err)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return nil, merr.Unavailable("The server has no space left").WithCause(err)
+		return nil, noSpace(err)
 	}
 	return nil, err
 }
