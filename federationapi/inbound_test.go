@@ -55,6 +55,12 @@ func newOwners(t testing.TB) *owners {
 			}
 			return &roomapi.ReceiveResponse{}, nil
 		}),
+		bus.Handle(b, userapi.MayJoin, func(_ context.Context, r *userapi.MayJoinRequest) (*userapi.Empty, error) {
+			if strings.HasPrefix(r.UserID, "@denied:") && r.Asked && r.RoomID == ourRoom {
+				return nil, merr.Forbidden("Not here")
+			}
+			return &userapi.Empty{}, nil
+		}),
 		bus.Handle(b, roomapi.MakeMembership, func(_ context.Context, r *roomapi.MakeMembershipRequest) (*roomapi.MakeMembershipResponse, error) {
 			o.reached = append(o.reached, fmt.Sprint("make ", r.Membership, " ", r.UserID, " ", r.Versions))
 			return &roomapi.MakeMembershipResponse{RoomVersion: "10", Event: json.RawMessage(`{"type":"m.room.member"}`)}, nil
@@ -292,6 +298,7 @@ func TestMakeMembership(t *testing.T) {
 		{"/make_join/" + room + "/" + escape("@bob:other.example"), 403, "M_FORBIDDEN"},
 		{"/make_join/" + room + "/" + escape("@alice:example.org"), 403, "M_FORBIDDEN"},
 		{"/make_join/" + room + "/bob", 403, "M_FORBIDDEN"},
+		{"/make_join/" + room + "/" + escape("@denied:"+o.peer.Name), 403, "Not here"},
 		{"/make_join/x/" + bob, 400, ""},
 		{"/make_join/%21..%2F..%2Fx%3Ay/" + bob, 400, ""},
 		{"/make_leave/" + room + "/" + bob + "?ver=%ff", 400, "M_INVALID_PARAM"},

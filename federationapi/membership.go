@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 
+	"hearth/clientapi/userapi"
 	"hearth/federationapi/verify"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
@@ -39,6 +40,12 @@ func (s *Server) makeMembership(membership string) matrixhttp.Handler {
 		}
 		if len(req.Versions) > maxVersions {
 			return nil, merr.InvalidParam("More than %d room versions", maxVersions)
+		}
+		if membership == "join" {
+			ask := &userapi.MayJoinRequest{UserID: user, RoomID: room, Asked: true}
+			if _, err := userapi.MayJoin.Do(r.Context(), s.deps.Bus, ask); err != nil {
+				return nil, err
+			}
 		}
 		made, err := roomapi.MakeMembership.Do(r.Context(), s.deps.Bus, req)
 		if err != nil {

@@ -80,6 +80,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	if d.Now == nil {
 		d.Now = time.Now
 	}
+	d.Servers.Live = peers.NewLive(d.Now)
 	s := &Server{deps: d, bodies: make(chan struct{}, largeBodies)}
 	metrics, err := matrixhttp.NewMetrics(d.Metrics)
 	if err != nil {
@@ -162,6 +163,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var work sync.WaitGroup
 	var failed error
 	work.Go(func() { s.health.Run(ctx) })
+	work.Go(func() { s.followRules(ctx, s.deps.Servers.Live) })
 	work.Go(func() { s.inbound.Run(ctx) })
 	work.Go(func() { s.keys.Run(ctx) })
 	work.Go(func() {

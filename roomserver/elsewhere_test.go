@@ -76,6 +76,10 @@ func TestInviteElsewhere(t *testing.T) {
 			refused(b, roomapi.Join, roomapi.JoinRequest{RoomIDOrAlias: room, UserID: ben, Via: []string{"a.example"}}, "M_FORBIDDEN")
 			refused(a, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: anna, Target: "@nobody:b.example"}, "M_NOT_FOUND")
 			refused(a, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: anna, Target: "@shy:b.example"}, "M_INVITE_BLOCKED")
+			do(a, roomapi.Invite, roomapi.MembershipRequest{RoomID: room, Sender: anna, Target: "@deaf:b.example"})
+			if ma, mb := n.membership("a.example", room, "@deaf:b.example"), n.membership("b.example", room, "@deaf:b.example"); ma != "invite" || mb != "" {
+				t.Errorf("an invite that is not to be seen: %q here, %q there", ma, mb)
+			}
 			id := inviteBen(a, room)
 			if again := inviteBen(a, room); again != id {
 				t.Errorf("a second invite is %s", again)

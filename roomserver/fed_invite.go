@@ -2,8 +2,7 @@ package roomserver
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"encoding/json"
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/merr"
@@ -29,7 +28,10 @@ func (s *Server) acceptInvite(ctx context.Context, req *roomapi.AcceptInviteRequ
 	if _, err := userapi.GetUser.Do(ctx, s.bus, &userapi.UserRequest{UserID: *ev.StateKey}); err != nil {
 		return nil, noSuchUser(err)
 	}
-	if err := s.wantsInvites(ctx, *ev.StateKey); err != nil {
+	may, err := userapi.MayInvite.Do(ctx, s.bus, &userapi.MayInviteRequest{
+		Inviter: ev.Sender, Invitee: *ev.StateKey, RoomID: ev.RoomID, Event: withID(ev),
+	})
+	if err != nil {
 		return nil, err
 	}
 	signed, err := ev.Sign(s.key)
@@ -53,6 +55,9 @@ func (s *Server) acceptInvite(ctx context.Context, req *roomapi.AcceptInviteRequ
 			return resp, lr.begin().permits(ctx, ev) // it will come to us like any other event
 		}
 	}
+	if may.Hidden {
+		return resp, nil // it seems to work, and the user never hears of it
+	}
 	o, m, err := s.outside(ctx, req.RoomID, *ev.StateKey)
 	switch {
 	case notFoundAs(err, nil) != nil:
@@ -65,18 +70,14 @@ func (s *Server) acceptInvite(ctx context.Context, req *roomapi.AcceptInviteRequ
 	return resp, s.storeOutside(ctx, lr, outsideChange{version: v, ev: signed, state: strippedState(req.State)})
 }
 
-// wantsInvites refuses an invite to a user who wants none ("Invite permission").
-func (s *Server) wantsInvites(ctx context.Context, userID string) error {
-	data, err := userapi.GetAccountData.Do(ctx, s.bus, &userapi.AccountDataRequest{UserID: userID, Type: userapi.InvitePermissionType})
-	switch {
-	case errors.Is(err, merr.NotFound("")):
-		return nil
-	case err != nil:
-		return err
-	case userapi.BlocksInvites(data.Content):
-		return merr.New(http.StatusForbidden, "M_INVITE_BLOCKED", "The user wants no invitations")
+// withID is an event as others than servers see it: with its id.
+func withID(ev *pdu.Event) json.RawMessage {
+	out := pdu.AppendString([]byte(`{"event_id":`), ev.EventID)
+	rest := ev.JSON[1:]
+	if _, has := pdu.Get(ev.JSON, "event_id"); has {
+		return ev.JSON
 	}
-	return nil
+	return append(append(out, ','), rest...)
 }
 
 // invitation reads an invite and checks what we are about to sign.

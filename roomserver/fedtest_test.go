@@ -99,11 +99,14 @@ func (n *network) handle(name string, b *bus.Bus) {
 			}
 			return &userapi.User{UserID: req.UserID}, nil
 		}),
-		bus.Handle(b, userapi.GetAccountData, func(_ context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error) {
-			if req.UserID != "@shy:"+name || req.Type != userapi.InvitePermissionType {
-				return nil, merr.NotFound("No such data")
+		bus.Handle(b, userapi.MayInvite, func(_ context.Context, req *userapi.MayInviteRequest) (*userapi.MayInviteResponse, error) {
+			if id, _ := pdu.GetString(req.Event, "event_id"); id == "" || req.Inviter == "" || req.RoomID == "" {
+				return nil, merr.InvalidParam("Not an invite of another server")
 			}
-			return &userapi.AccountData{Content: json.RawMessage(`{"default_action":"block"}`)}, nil
+			if req.Invitee == "@shy:"+name {
+				return nil, merr.New(403, "M_INVITE_BLOCKED", "The user wants no invitations")
+			}
+			return &userapi.MayInviteResponse{Hidden: req.Invitee == "@deaf:"+name}, nil
 		}),
 		bus.Handle(b, remoteapi.MakeMembership, func(ctx context.Context, req *remoteapi.MakeRequest) (*remoteapi.MakeResponse, error) {
 			return n.make(ctx, name, req)

@@ -121,6 +121,16 @@ func (s *Server) lines() []line {
 		{post, v1 + "/send_server_notice", moderate, objectBody, s.sendNotice},
 		{put, v1 + "/send_server_notice/{txnId}", moderate, objectBody, s.sendNotice},
 
+		{get, ours + "/policy/rules", read, noneBody, s.listRules},
+		{post, ours + "/policy/rules", moderate, objectBody, s.addRule},
+		{put, ours + "/policy/rules/{ruleId}", moderate, objectBody, s.putRule},
+		{del, ours + "/policy/rules/{ruleId}", moderate, optionalBody, s.deleteRule},
+		{post, ours + "/policy/check", read, objectBody, s.checkPolicy},
+		{get, ours + "/policy/lists", read, noneBody, s.policyLists},
+		{put, ours + "/policy/lists/{roomId}", admin, objectBody, s.putPolicyList},
+		{del, ours + "/policy/lists/{roomId}", admin, optionalBody, s.deletePolicyList},
+		{post, ours + "/users/{userId}/approve", moderate, optionalBody, s.approve},
+
 		{get, ours + "/cases", read, noneBody, s.listCases},
 		{get, ours + "/cases/{caseId}", read, noneBody, s.getCase},
 		{put, ours + "/cases/{caseId}", moderate, objectBody, s.updateCase},

@@ -12,17 +12,23 @@ import (
 
 	"hearth/federationapi/health"
 	"hearth/federationapi/transport"
+	"hearth/internal/glob"
 	"hearth/internal/merr"
 )
 
 // List says which servers we talk with. Its patterns have * for any text and ? for any
 // character, as those of m.room.server_acl, and match the name with and without its port, whatever
 // the case. Deny wins; an empty Allow allows all.
-type List struct{ Deny, Allow []string }
+type List struct {
+	Deny, Allow []string
+	// Live holds the rules that change while the server works; nil: there are none. It denies
+	// further servers, and allows none that Deny and Allow do not.
+	Live *Live
+}
 
 // Allows reports whether we talk with a server.
 func (l List) Allows(server string) bool {
-	if matches(l.Deny, server) {
+	if matches(l.Deny, server) || l.Live.denies(server) {
 		return false
 	}
 	return len(l.Allow) == 0 || matches(l.Allow, server)
@@ -36,33 +42,11 @@ func matches(patterns []string, server string) bool {
 	}
 	for _, p := range patterns {
 		p = strings.ToLower(p)
-		if glob(p, server) || glob(p, host) {
+		if pattern := glob.New(p); pattern.Match(server) || pattern.Match(host) {
 			return true
 		}
 	}
 	return false
-}
-
-// glob matches with one place to go back to, so its work is bounded by the product of
-// the lengths.
-func glob(pattern, text string) bool {
-	p, t, star, mark := 0, 0, -1, 0
-	for t < len(text) {
-		switch {
-		case p < len(pattern) && pattern[p] == '*':
-			star, mark = p, t
-			p++
-		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == text[t]):
-			p++
-			t++
-		case star >= 0:
-			mark++
-			p, t = star+1, mark
-		default:
-			return false
-		}
-	}
-	return strings.Trim(pattern[p:], "*") == ""
 }
 
 // Client asks other servers.

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"hearth/clientapi/userapi"
+	"hearth/internal/invitefilter"
 	"hearth/internal/merr"
 	"hearth/roomserver/roomapi"
 )
@@ -20,15 +21,17 @@ type Settings struct {
 	// Ignored are the users in m.ignored_user_list; IgnoredList has them in order.
 	Ignored     map[string]bool
 	IgnoredList []string
-	// BlockInvites is set by m.invite_permission_config.
-	BlockInvites bool
+	// Permission and Filter say whose invites are wanted.
+	Permission, Filter *invitefilter.Rules
 
 	// positions of the last changes
-	DirectPos, IgnoredPos, InvitesPos int64
+	DirectPos, IgnoredPos, InvitesPos, FilterPos int64
 }
 
 // Hides reports whether an invite by a user is not shown.
-func (s *Settings) Hides(inviter string) bool { return s.BlockInvites || s.Ignored[inviter] }
+func (s *Settings) Hides(inviter string) bool {
+	return s.Ignored[inviter] || s.Permission.Decide(inviter) != invitefilter.Allow || s.Filter.Decide(inviter) != invitefilter.Allow
+}
 
 // Unignored returns events without what ignored users have sent, except state.
 func (s *Settings) Unignored(events []*roomapi.Event) []*roomapi.Event {
@@ -47,7 +50,6 @@ func (s *Settings) Unignored(events []*roomapi.Event) []*roomapi.Event {
 const (
 	directType  = "m.direct"
 	ignoredType = "m.ignored_user_list"
-	invitesType = "m.invite_permission_config"
 	tagType     = "m.tag"
 )
 
@@ -65,9 +67,12 @@ func (s *Settings) with(d *userapi.AccountData) *Settings {
 		pos = &next.IgnoredPos
 		next.Ignored = ignoredUsers(d.Content)
 		next.IgnoredList = slices.Sorted(maps.Keys(next.Ignored))
-	case d.Type == invitesType:
+	case d.Type == invitefilter.Permission:
 		pos = &next.InvitesPos
-		next.BlockInvites = blocksInvites(d.Content)
+		next.Permission = invitefilter.Parse(d.Content)
+	case d.Type == invitefilter.Filter:
+		pos = &next.FilterPos
+		next.Filter = invitefilter.Parse(d.Content)
 	default:
 		return s
 	}
@@ -115,13 +120,6 @@ func ignoredUsers(content json.RawMessage) map[string]bool {
 	return users
 }
 
-func blocksInvites(content json.RawMessage) bool {
-	var c struct {
-		Default string `json:"default_action"`
-	}
-	return json.Unmarshal(content, &c) == nil && c.Default == "block"
-}
-
 // tagged are the tags of a room.
 type tagged struct {
 	pos  int64
@@ -150,7 +148,7 @@ func (u *User) learn(d *userapi.AccountData) {
 // loadSettings reads the settings while entries of the log change them too: the
 // later position counts.
 func (e *Engine) loadSettings(ctx context.Context, u *User) error {
-	for _, typ := range []string{directType, ignoredType, invitesType} {
+	for _, typ := range []string{directType, ignoredType, invitefilter.Permission, invitefilter.Filter} {
 		d, err := e.source.AccountDataOf(ctx, &userapi.AccountDataRequest{UserID: u.ID, Type: typ})
 		if errors.Is(err, merr.NotFound("")) {
 			continue

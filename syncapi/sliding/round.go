@@ -101,7 +101,7 @@ func (r *round) decide(v *core.View) bool {
 	case r.base.seq == 0, r.base.recount, r.rules.text != r.base.rules,
 		r.rules.direct && set.DirectPos > since.User,
 		r.rules.tags && v.TagsPos > since.User,
-		max(set.IgnoredPos, set.InvitesPos) > since.User,
+		max(set.IgnoredPos, set.InvitesPos, set.FilterPos) > since.User,
 		v.ForgotPos > since.Room,
 		!r.rules.simple && len(v.Changed) > 0:
 		return true
