@@ -440,7 +440,7 @@ func TestInvites(t *testing.T) {
 		"a forged create":       {fedV2, create.RoomID, twelve, body("12", twelve, "["+badCreate+"]"), 400, ""},
 		"another room":          {fedV2, unknownRoom, good, body("10", good, ""), 400, ""},
 		"an unknown version":    {fedV2, ourRoom, good, body("org.example", good, ""), 400, ""},
-		"another version":       {fedV2, ourRoom, good, body("3", good, ""), 400, ""},
+		"another version":       {fedV2, ourRoom, good, body("2", good, ""), 400, ""},
 		"no version":            {fedV2, ourRoom, good, `{"event":` + string(good.JSON) + `}`, 400, ""},
 		"no event":              {fedV2, ourRoom, good, `{"event":5,"room_version":"10"}`, 400, ""},
 	} {

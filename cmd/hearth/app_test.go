@@ -192,7 +192,11 @@ func contents(t *testing.T, dir string) string {
 			return err
 		}
 		info, err := d.Info()
-		if err == nil && !d.IsDir() {
+		switch {
+		case err != nil || d.IsDir():
+		case strings.HasSuffix(path, "-wal"): // grows by itself where a server is at work
+			fmt.Fprintln(&b, path, info.Mode())
+		default:
 			fmt.Fprintln(&b, path, info.Size(), info.Mode())
 		}
 		return err
