@@ -23,13 +23,20 @@ import (
 // neighbour is a server that others can reach.
 type neighbour struct {
 	*harness.Server
-	name string
-	key  pdu.Signer
+	name     string
+	listener string // address for other servers
+	key      pdu.Signer
 }
 
 // start starts a server whose name is a host of this machine with the port of its
 // federation listener.
 func start(t *testing.T, ca *testca.CA, w harness.Wiring, host string) *neighbour {
+	t.Helper()
+	return startAs(t, ca, w, host, "")
+}
+
+// startAs is start with a server name; empty: that of the listener.
+func startAs(t *testing.T, ca *testca.CA, w harness.Wiring, host, name string) *neighbour {
 	t.Helper()
 	n := &neighbour{}
 	caFile, cert, key := ca.Files(t.TempDir(), "localhost", "127.0.0.1")
@@ -40,9 +47,12 @@ func start(t *testing.T, ca *testca.CA, w harness.Wiring, host string) *neighbou
 		if err != nil {
 			t.Fatal(err)
 		}
-		n.name = net.JoinHostPort(host, port)
+		n.listener = listener["address"].(string)
+		if n.name = name; name == "" {
+			n.name = net.JoinHostPort(host, port)
+		}
 		m["server_name"] = n.name
-		m["federation"] = map[string]any{"ca_file": caFile}
+		m["federation"] = map[string]any{"ca_file": caFile, "retry_first": "1s", "retry_longest": "3s"}
 		m["outbound"] = map[string]any{"allow_networks": []string{"127.0.0.0/8", "::1"}}
 	}})
 	own, err := config.ReadSigningKey(filepath.Join(n.Dir, "data", "signing.key"))

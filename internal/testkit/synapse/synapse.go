@@ -139,6 +139,9 @@ func (s *Server) configure(ca *testca.CA, federation int, change func(m map[stri
 			"client_timeout": "20s", "max_short_retries": 1, "max_long_retries": 1,
 		},
 		"presence": map[string]any{"enabled": true},
+		// A first /sync says what is now, not what was when it was last asked for.
+		"caches":                      map[string]any{"sync_response_cache_duration": "0s"},
+		"room_list_publication_rules": []any{map[string]any{"action": "allow"}},
 	}
 	if change != nil {
 		change(m)
