@@ -393,6 +393,9 @@ func (p *placing) finish(ctx context.Context, it *item, before *state.Snapshot) 
 		it.relation.Nid, it.relation.Ord = it.nid, it.ord
 		p.b.rows.Relations = append(p.b.rows.Relations, *it.relation)
 	}
+	if !it.hidden() {
+		p.b.rows.Media = append(p.b.rows.Media, p.b.s.mediaUses(it.stored, row.Sender)...)
+	}
 	it.client = clientEvent(it.stored, replaced, redaction)
 	p.known[it.ev.EventID] = it.stored
 	p.placed = append(p.placed, it.stored)

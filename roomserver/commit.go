@@ -130,6 +130,9 @@ func (c *commit) addRows(it *item, links storage.Links) {
 	if it.txn != "" {
 		c.rows.Txns = append(c.rows.Txns, storage.Txn{Sender: row.Sender, Device: it.device, Txn: it.txn, Nid: it.nid, At: c.s.now().UnixMilli()})
 	}
+	if !it.hidden() {
+		c.rows.Media = append(c.rows.Media, c.s.mediaUses(it.stored, row.Sender)...)
+	}
 	if it.relation != nil {
 		it.relation.Nid, it.relation.Ord = it.nid, it.ord
 		c.rows.Relations = append(c.rows.Relations, *it.relation)

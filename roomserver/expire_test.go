@@ -27,6 +27,7 @@ type keeper struct {
 
 	mu    sync.Mutex
 	audit []*userapi.AuditEntry
+	gone  []userapi.DroppedFile
 }
 
 func newKeeper(t *testing.T, url string, policy roomapi.RetentionPolicy) *keeper {
@@ -41,6 +42,15 @@ func newKeeper(t *testing.T, url string, policy roomapi.RetentionPolicy) *keeper
 			defer k.mu.Unlock()
 			k.audit = append(k.audit, e)
 			return e, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = bus.Handle(d.Bus, userapi.DropMedia, func(_ context.Context, req *userapi.DropMediaRequest) (*userapi.Empty, error) {
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			k.gone = append(k.gone, req.Files...)
+			return &userapi.Empty{}, nil
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -361,5 +371,48 @@ func TestPurgeHistory(t *testing.T) {
 			t.Errorf("shown after the purge: %v", shown)
 		}
 		do(k.fixture, roomapi.GetEvent, roomapi.EventRequest{RoomID: r.room, UserID: alice, EventID: last})
+	})
+}
+
+// TestFilesGoWithTheirLastMessage follows files by the events that show them.
+func TestFilesGoWithTheirLastMessage(t *testing.T) {
+	eachKeeper(t, roomapi.RetentionPolicy{DefaultMaxLifetime: hourMS}, func(t *testing.T, k *keeper) {
+		r := k.fill("")
+		file := func(name string) string { return "mxc://test.example/" + name }
+		show := func(txn, content string) string { return k.message(r.room, alice, txn, content) }
+		show("a", `{"msgtype":"m.image","body":"x","url":"`+file("once")+`","info":{"thumbnail_url":"`+file("small")+`"}}`)
+		show("b", `{"msgtype":"m.image","body":"x","url":"`+file("twice")+`"}`)
+		show("c", `{"msgtype":"m.image","body":"x","url":"`+file("avatar")+`"}`)
+		show("d", `{"msgtype":"m.image","body":"x","url":"mxc://elsewhere.example/foreign"}`)
+		k.state(r.room, alice, "m.room.avatar", "", `{"url":"`+file("avatar")+`"}`)
+		redacted := show("e", `{"msgtype":"m.image","body":"x","url":"`+file("redacted")+`"}`)
+		do(k.fixture, roomapi.Send, roomapi.SendRequest{RoomID: r.room, Sender: alice, Type: "m.sticker", Content: []byte(`{"body":"s","url":"` + file("sticker") + `"}`)})
+		k.at(30 * time.Minute)
+		show("f", `{"msgtype":"m.image","body":"again","url":"`+file("twice")+`"}`)
+		went := func(want ...string) {
+			t.Helper()
+			k.receipt()
+			k.mu.Lock()
+			defer k.mu.Unlock()
+			var got []string
+			for _, f := range k.gone {
+				if f.UserID != alice {
+					t.Errorf("%s is said to be of %s", f.URI, f.UserID)
+				}
+				got = append(got, strings.TrimPrefix(f.URI, "mxc://test.example/"))
+			}
+			if fmt.Sprint(got) != fmt.Sprint(want) {
+				t.Errorf("these files go: %v, want %v", got, want)
+			}
+			k.gone = nil
+		}
+		went()
+		do(k.fixture, roomapi.Redact, roomapi.RedactRequest{RoomID: r.room, Sender: alice, EventID: redacted})
+		went("redacted")
+		k.at(time.Hour)
+		went("once", "small")
+		k.at(90 * time.Minute)
+		went("twice")
+		went()
 	})
 }

@@ -14,6 +14,9 @@ import (
 // retentionActor is who the audit log names for what is purged by the timetable.
 const retentionActor = "retention"
 
+// dropMediaEvery is how often the files of events that are gone are deleted.
+const dropMediaEvery = time.Minute
+
 // runRetention purges and overwrites by the timetable, until ctx ends.
 func (s *Server) runRetention(ctx context.Context) {
 	var due <-chan time.Time
@@ -22,6 +25,8 @@ func (s *Server) runRetention(ctx context.Context) {
 		defer ticker.Stop()
 		due = ticker.C
 	}
+	files := time.NewTicker(dropMediaEvery)
+	defer files.Stop()
 	overwritten := s.now()
 	for {
 		select {
@@ -30,6 +35,11 @@ func (s *Server) runRetention(ctx context.Context) {
 		case job := <-s.purger.queue:
 			job.end(s.purger, s.purgeNow(ctx, job.what))
 			job.done()
+			continue
+		case <-files.C:
+			if err := s.dropMedia(ctx); err != nil && ctx.Err() == nil {
+				s.log.WithError(err).Warn("could not delete the files of events that are gone; they are tried again")
+			}
 			continue
 		case <-due:
 		}

@@ -107,6 +107,9 @@ func (s *Server) runNow(ctx context.Context, req *roomapi.RunRetentionRequest) (
 	if err != nil || req.DryRun {
 		return receipt, err
 	}
+	if err := s.dropMedia(ctx); err != nil {
+		return nil, err
+	}
 	return receipt, s.overwrite(ctx, receipt, orElse(req.Actor, retentionActor))
 }
 

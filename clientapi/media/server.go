@@ -157,7 +157,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 	}
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	if d.Bus != nil {
-		if err := bus.HandleStream(d.Bus, userapi.LocalMedia, s.local); err != nil {
+		if err := errors.Join(bus.HandleStream(d.Bus, userapi.LocalMedia, s.local), bus.Handle(d.Bus, userapi.DropMedia, s.drop)); err != nil {
 			return nil, errors.Join(fmt.Errorf("media: register calls: %w", err), db.Close())
 		}
 	}

@@ -110,6 +110,7 @@ type Append struct {
 	Gaps             []Gap
 	Relations        []Relation
 	Broken           []Relation // relations of children that are redacted
+	Media            []MediaUse
 	Aliases          []Alias
 	Checkpoint       *Room
 	Published        *Published
@@ -188,6 +189,14 @@ func (a *Append) writeRest(tx *store.Tx) error {
 			return err
 		}
 		if err := tx.Exec(markRedact, r.Nid, r.By); err != nil {
+			return err
+		}
+		if err := releaseMedia(tx, r.Nid); err != nil {
+			return err
+		}
+	}
+	for i := range a.Media {
+		if err := a.Media[i].write(tx); err != nil {
 			return err
 		}
 	}

@@ -207,6 +207,9 @@ func (x *Expiry) Write(tx *store.Tx) error {
 		if err := tx.Exec(`UPDATE event SET flags = flags | $2, origin = NULL WHERE nid = $1`, e.Nid, int64(FlagPurged)); err != nil {
 			return err
 		}
+		if err := releaseMedia(tx, e.Nid); err != nil {
+			return err
+		}
 	}
 	for i := range x.Broken {
 		if err := x.Broken[i].undo(tx); err != nil {
