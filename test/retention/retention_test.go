@@ -6,9 +6,11 @@ import (
 	"crypto/hmac"
 	"crypto/sha1"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +59,30 @@ func administrator(t *testing.T, s *harness.Server) *harness.Client {
 // marker is a text that occurs nowhere else.
 func marker(kind string, i int) string { return fmt.Sprintf("<<%s-%05d>>", kind, i) }
 
-// fill sends the markers of a kind: as texts, as edits, as names of files and in reactions.
+// upload stores a file whose bytes and name hold a marker.
+func upload(c *harness.Client, m string) (uri string, err error) {
+	path := c.Base() + "/_matrix/media/v3/upload?filename=" + url.QueryEscape("name "+m)
+	req, err := http.NewRequest(http.MethodPost, path, strings.NewReader("the bytes of "+m))
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Authorization", "Bearer "+c.Token)
+	req.Header.Set("Content-Type", "text/plain")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		URI string `json:"content_uri"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil || answer.URI == "" {
+		return "", fmt.Errorf("upload: %s: %v", resp.Status, err)
+	}
+	return answer.URI, nil
+}
+
+// fill sends the markers of a kind: as texts, as edits, as files with their names, and as long texts.
 func fill(t *testing.T, c *harness.Client, room, kind string) {
 	t.Helper()
 	root, err := c.SendText(room, kind+"root", "root of "+kind)
@@ -78,7 +103,12 @@ func fill(t *testing.T, c *harness.Client, room, kind string) {
 						"m.relates_to": object{"rel_type": "m.replace", "event_id": root},
 					}
 				case 2:
-					content = object{"msgtype": "m.file", "body": "a file", "filename": m, "url": "mxc://elsewhere.example/none"}
+					uri, err := upload(c, m)
+					if err != nil {
+						t.Errorf("upload %s: %v", m, err)
+						return
+					}
+					content = object{"msgtype": "m.file", "body": "a file", "filename": m, "url": uri}
 				case 3:
 					content = object{"msgtype": "m.text", "body": strings.Repeat("long ", i), "formatted_body": m, "format": "org.matrix.custom.html"}
 				}
