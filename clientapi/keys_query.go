@@ -11,7 +11,7 @@ import (
 )
 
 type queryKeysRequest struct {
-	Timeout    json.RawMessage     `json:"timeout"`
+	Timeout    *int64              `json:"timeout"`
 	DeviceKeys map[string][]string `json:"device_keys"`
 }
 
@@ -38,12 +38,11 @@ func (s *Server) queryKeys(r *matrixhttp.Request) (any, error) {
 }
 
 // keysTimeout is how long other servers may take, in milliseconds; 0: as long as usual.
-func keysTimeout(raw json.RawMessage) int64 {
-	n, ok := pdu.Int(raw)
-	if !ok || n < 0 {
+func keysTimeout(given *int64) int64 {
+	if given == nil {
 		return 0
 	}
-	return n
+	return max(*given, 0)
 }
 
 // byServer groups what is asked of users by their servers.
