@@ -347,6 +347,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.services != nil {
 		group.Go(func() error { return s.services.Run(ctx) })
 	}
+	if s.moderation != nil {
+		lists := policy.NewLists(policy.ListDeps{Bus: s.bus, ServerName: s.serverName, Log: s.options.Log, Replace: s.moderation.ReplaceRules})
+		group.Go(func() error { return lists.Run(ctx) })
+	}
 	return group.Wait()
 }
 

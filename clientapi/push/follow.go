@@ -180,7 +180,7 @@ func (f *follower) user(ctx context.Context, pos int64, userID string, asked *pu
 	if errors.Is(err, merr.NotFound("")) {
 		return nil, nil // the account is gone
 	}
-	if err != nil || rules.ignored[ev.Sender] {
+	if err != nil || rules.ignored[ev.Sender] || ev.Membership == "invite" && ev.StateKey != nil && *ev.StateKey == userID && rules.unwanted(ev.Sender) {
 		return nil, err
 	}
 	env := &surroundings{ctx: ctx, bus: f.bus, userID: userID, roomID: asked.RoomID, read: f.roomOf}

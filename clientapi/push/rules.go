@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"hearth/clientapi/userapi"
 	"hearth/internal/bus"
+	"hearth/internal/invitefilter"
 	"hearth/internal/lru"
 	"hearth/internal/merr"
 	"hearth/internal/pushrules"
@@ -31,6 +33,12 @@ type ruleCache struct {
 type userRules struct {
 	compiled *pushrules.Compiled
 	ignored  map[string]bool
+	invites  []*invitefilter.Rules
+}
+
+// unwanted reports whether an invite by a user is one that the user wants to hear nothing of.
+func (r *userRules) unwanted(inviter string) bool {
+	return slices.ContainsFunc(r.invites, func(f *invitefilter.Rules) bool { return f.Decide(inviter) != invitefilter.Allow })
 }
 
 func newRuleCache(b *bus.Bus) *ruleCache {
@@ -56,7 +64,8 @@ func (c *ruleCache) run(ctx context.Context, log *logrus.Entry) {
 func (c *ruleCache) apply(_ context.Context, batch []bus.Positioned[userapi.Entry]) error {
 	for _, p := range batch {
 		if e := p.Entry; e != nil && e.Kind == userapi.KindAccountData && e.Data != nil && e.Data.RoomID == "" &&
-			(e.Data.Type == pushrules.AccountDataType || e.Data.Type == ignoredType) {
+			(e.Data.Type == pushrules.AccountDataType || e.Data.Type == ignoredType ||
+				e.Data.Type == invitefilter.Permission || e.Data.Type == invitefilter.Filter) {
 			c.users.Delete(e.UserID)
 		}
 	}
@@ -84,6 +93,16 @@ func (c *ruleCache) of(ctx context.Context, userID string) (*userRules, error) {
 		for id := range content.Users {
 			r.ignored[id] = true
 		}
+	}
+	for _, typ := range []string{invitefilter.Permission, invitefilter.Filter} {
+		data, err := userapi.GetAccountData.Do(ctx, c.bus, &userapi.AccountDataRequest{UserID: userID, Type: typ})
+		if errors.Is(err, merr.NotFound("")) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.invites = append(r.invites, invitefilter.Parse(data.Content))
 	}
 	c.users.Put(userID, r)
 	return r, nil
