@@ -28,12 +28,32 @@ func (s *Server) setCrossSigning(r *matrixhttp.Request) (any, error) {
 	if err != nil || !answer.NeedsAuthorization {
 		return nil, err
 	}
-	if ask, err := s.confirm(r, auth); err != nil || ask != nil {
-		return ask, err
+	free, err := s.mayReplaceKeys(r)
+	if err != nil {
+		return nil, err
+	}
+	if !free {
+		if ask, err := s.confirm(r, auth); err != nil || ask != nil {
+			return ask, err
+		}
 	}
 	keys.Authorized = true
 	_, err = userapi.SetCrossSigning.Do(r.Context(), s.bus, keys)
 	return nil, err
+}
+
+// mayReplaceKeys reports whether an administrator lets the user replace keys without a password now.
+func (s *Server) mayReplaceKeys(r *matrixhttp.Request) (bool, error) {
+	set, err := userapi.GetSettings.Do(r.Context(), s.bus, &userapi.UserRequest{UserID: r.Identity.UserID})
+	if err != nil {
+		return false, err
+	}
+	var until int64
+	value, ok := set.Values[userapi.SettingCrossSigning]
+	if !ok || json.Unmarshal(value, &until) != nil {
+		return false, nil
+	}
+	return s.now().UnixMilli() < until, nil
 }
 
 // uploadSignatures is POST /keys/signatures/upload.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"hearth/clientapi/userapi"
 	"hearth/internal/lru"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
@@ -29,8 +30,8 @@ type limits struct {
 	report                                  *limit // reports of one user
 }
 
-// newLimits returns the limits; free says which users have none.
-func newLimits(on bool, now func() time.Time, free func(userID string) bool) *limits {
+// newLimits returns the limits; free says which users have none, set who has others.
+func newLimits(on bool, now func() time.Time, free func(userID string) bool, set *overrides) *limits {
 	if !on {
 		return &limits{}
 	}
@@ -53,7 +54,7 @@ func newLimits(on bool, now func() time.Time, free func(userID string) bool) *li
 		report:       newLimit(now, reportBurst, reportEvery),
 	}
 	for _, ofUser := range []*limit{l.send, l.search, l.toDevice, l.keys, l.notice, l.settings, l.read} {
-		ofUser.free = free
+		ofUser.free, ofUser.override = free, set.of
 	}
 	return l
 }
@@ -65,6 +66,8 @@ type limit struct {
 	every   time.Duration         // one more request
 	free    func(key string) bool // may be nil
 	buckets *lru.Cache[string, *bucket]
+	// override says who has another limit; may be nil.
+	override func(key string) (userapi.RateLimit, bool)
 }
 
 type bucket struct {
@@ -82,15 +85,24 @@ func (l *limit) take(key string) error {
 	if l == nil || l.free != nil && l.free(key) {
 		return nil
 	}
+	burst, every := l.burst, l.every
+	if l.override != nil {
+		if other, ok := l.override(key); ok {
+			if other.MessagesPerSecond == 0 {
+				return nil
+			}
+			burst, every = float64(max(other.BurstCount, 1)), time.Second/time.Duration(other.MessagesPerSecond)
+		}
+	}
 	now := l.now()
-	b := l.buckets.GetOrPut(key, &bucket{left: l.burst, at: now})
+	b := l.buckets.GetOrPut(key, &bucket{left: burst, at: now})
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	// A clock that was set back adds nothing.
-	b.left = min(l.burst, b.left+max(0, float64(now.Sub(b.at))/float64(l.every)))
+	b.left = min(burst, b.left+max(0, float64(now.Sub(b.at))/float64(every)))
 	b.at = now
 	if b.left < 1 {
-		return merr.LimitExceeded(time.Duration((1 - b.left) * float64(l.every)))
+		return merr.LimitExceeded(time.Duration((1 - b.left) * float64(every)))
 	}
 	b.left--
 	return nil

@@ -126,6 +126,7 @@ type Server struct {
 	tokens     *tokenCache
 	filters    *lru.Cache[filterKey, []byte]
 	limits     *limits
+	overrides  *overrides
 	nonces     *nonces
 	mail       *mail.Sender
 	outside    *http.Client
@@ -231,11 +232,13 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 // newGateway builds the part that speaks HTTP. It needs a user store somewhere on the
 // bus. repository may be nil: no media. more are the tables of other parts.
 func newGateway(d Deps, guard *policy.Guard, repository *media.Server, more ...func(user matrixhttp.Auth) []matrixhttp.Route) (*Server, error) {
+	set := newOverrides()
 	s := &Server{
-		media: repository, policy: guard, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
+		overrides: set,
+		media:     repository, policy: guard, bus: d.Bus, serverName: d.ServerName, now: d.Now, options: d,
 		tokens:  newTokenCache(d.Bus, d.Now),
 		filters: lru.New[filterKey, []byte](maxCachedFilters, nil),
-		limits:  newLimits(d.RateLimits, d.Now, d.Appservices.Unlimited),
+		limits:  newLimits(d.RateLimits, d.Now, d.Appservices.Unlimited, set),
 		nonces:  newNonces(d.Now),
 		ghosts:  newGhosts(d.Now),
 		mail:    d.Mail, outside: d.Outside, pages: newPages(), sending: newSending(),
@@ -263,7 +266,8 @@ func newGateway(d Deps, guard *policy.Guard, repository *media.Server, more ...f
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.administration = admin.New(admin.Deps{
 		Bus: d.Bus, ServerName: d.ServerName, Version: d.Version, Now: d.Now, User: s.user, Forget: s.tokens.revoke,
-		Jobs: func() *jobs.Engine { return s.jobs }, Media: repository, Overwrite: s.overwrite,
+		Pushers: func(userID string) []any { return s.push.Of(userID) },
+		Jobs:    func() *jobs.Engine { return s.jobs }, Media: repository, Overwrite: s.overwrite,
 		Notice: func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (string, error) {
 			return s.sendNotice(r.Context(), userID, txnID, content)
 		},
@@ -340,6 +344,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Go(func() error { return s.push.Run(ctx) })
 	group.Go(func() error { return s.delayed.Run(ctx) })
 	group.Go(func() error { return s.jobs.Run(ctx) })
+	group.Go(func() error { return s.overrides.run(ctx, s.bus) })
 	group.Go(func() error { return s.policy.Run(ctx) })
 	if s.mail != nil {
 		group.Go(func() error { s.mail.Run(ctx); return nil })

@@ -120,6 +120,7 @@ func (s *Server) handleAdmin() error {
 		bus.Handle(b, roomapi.SentBy, s.sentBy),
 		bus.Handle(b, roomapi.CountUser, s.countUser),
 		bus.Handle(b, roomapi.LargestRooms, s.largestRooms),
+		bus.Handle(b, roomapi.ServerRooms, s.serverRooms),
 	} {
 		if err != nil {
 			return err

@@ -38,6 +38,8 @@ type Deps struct {
 	Media *media.Server
 	// Overwrite makes sure that what this process has deleted is in none of its files; nil: it keeps nothing.
 	Overwrite func(ctx context.Context) error
+	// Pushers lists the pushers of a user.
+	Pushers func(userID string) []any
 	// Notice sends a server notice.
 	Notice func(r *matrixhttp.Request, userID, txnID string, content json.RawMessage) (eventID string, err error)
 }

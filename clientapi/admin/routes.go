@@ -40,6 +40,7 @@ func (s *Server) lines() []line {
 	const read, moderate, admin = userapi.RoleRead, userapi.RoleModerate, userapi.RoleAdmin
 	const user, devices = v1 + "/users/{userId}", v2 + "/users/{userId}/devices"
 	const room, named = v1 + "/rooms/{roomId}", v1 + "/rooms/{roomIdOrAlias}"
+	const file, remote = v1 + "/media/{serverName}/{mediaId}", v1 + "/federation/destinations"
 	return []line{
 		{get, v2 + "/users", read, noneBody, s.listUsers},
 		{get, v3 + "/users", read, noneBody, s.listUsersV3},
@@ -117,6 +118,43 @@ func (s *Server) lines() []line {
 		{get, ours + "/jobs", read, noneBody, s.listJobs},
 		{get, ours + "/jobs/{jobId}", read, noneBody, s.getJob},
 		{del, ours + "/jobs/{jobId}", moderate, optionalBody, s.cancelJob},
+
+		{get, file, read, noneBody, s.getMedia},
+		{del, file, moderate, optionalBody, s.deleteMedia},
+		{post, v1 + "/media/delete", moderate, optionalBody, s.deleteOldMedia},
+		{post, v1 + "/media/{serverName}/delete", moderate, optionalBody, s.deleteOldMedia},
+		{post, v1 + "/purge_media_cache", moderate, optionalBody, s.purgeMediaCache},
+		{get, user + "/media", read, noneBody, s.userMedia},
+		{del, user + "/media", moderate, optionalBody, s.deleteUserMedia},
+		{get, v1 + "/room/{roomId}/media", moderate, noneBody, s.roomMedia},
+		{post, v1 + "/media/quarantine/{serverName}/{mediaId}", moderate, optionalBody, s.quarantine},
+		{post, v1 + "/media/unquarantine/{serverName}/{mediaId}", moderate, optionalBody, s.unquarantine},
+		{post, v1 + "/user/{userId}/media/quarantine", moderate, optionalBody, s.quarantineUser},
+		{post, v1 + "/room/{roomId}/media/quarantine", moderate, optionalBody, s.quarantineRoom},
+		{post, v1 + "/quarantine_media/{roomId}", moderate, optionalBody, s.quarantineRoom},
+		{post, v1 + "/media/protect/{mediaId}", moderate, optionalBody, s.protect},
+		{post, v1 + "/media/unprotect/{mediaId}", moderate, optionalBody, s.unprotect},
+		{get, v1 + "/statistics/users/media", read, noneBody, s.mediaStatistics},
+		{get, v1 + "/statistics/database/rooms", read, noneBody, s.largestRooms},
+
+		{get, user + "/pushers", read, noneBody, s.pushers},
+		{get, user + "/override_ratelimit", read, noneBody, s.getRateLimit},
+		{post, user + "/override_ratelimit", admin, optionalBody, s.setRateLimit},
+		{del, user + "/override_ratelimit", admin, optionalBody, s.deleteRateLimit},
+		{get, user + "/sent_invite_count", read, noneBody, s.sentInvites},
+		{get, user + "/cumulative_joined_room_count", read, noneBody, s.joinedCount},
+		{post, user + "/_allow_cross_signing_replacement_without_uia", admin, optionalBody, s.allowKeys},
+		{get, v1 + "/auth_providers/{provider}/users/{externalId}", read, noneBody, s.externalOwner},
+		{get, v1 + "/experimental_features/{userId}", read, noneBody, s.getFeatures},
+		{put, v1 + "/experimental_features/{userId}", admin, objectBody, s.putFeatures},
+		{post, v1 + "/account_validity/validity", admin, objectBody, s.setValidity},
+		{get, v1 + "/background_updates/status", read, noneBody, s.backgroundUpdates},
+		{post, v1 + "/background_updates/start_job", admin, objectBody, s.startUpdate},
+
+		{get, remote, read, noneBody, s.listDestinations},
+		{get, remote + "/{destination}", read, noneBody, s.getDestination},
+		{get, remote + "/{destination}/rooms", read, noneBody, s.destinationRooms},
+		{post, remote + "/{destination}/reset_connection", admin, optionalBody, s.resetDestination},
 
 		{post, v1 + "/send_server_notice", moderate, objectBody, s.sendNotice},
 		{put, v1 + "/send_server_notice/{txnId}", moderate, objectBody, s.sendNotice},

@@ -106,12 +106,20 @@ func (s *Server) describe(r *matrixhttp.Request, u *userapi.User) (any, error) {
 	for _, d := range devices.Devices {
 		seen = max(seen, d.LastSeenTS)
 	}
+	ids, err := userapi.ExternalIDs.Do(r.Context(), s.Bus, name)
+	if err != nil {
+		return nil, err
+	}
+	external := []map[string]string{}
+	for _, id := range ids.IDs {
+		external = append(external, map[string]string{"auth_provider": id.Provider, "external_id": id.Subject})
+	}
 	if addresses.ThreePIDs == nil {
 		addresses.ThreePIDs = []userapi.ThreePID{}
 	}
 	return map[string]any{
 		"name": u.UserID, "displayname": profile.Fields["displayname"], "avatar_url": profile.Fields["avatar_url"],
-		"threepids": addresses.ThreePIDs, "external_ids": []any{}, "is_guest": u.Guest, "admin": u.Admin,
+		"threepids": addresses.ThreePIDs, "external_ids": external, "is_guest": u.Guest, "admin": u.Admin,
 		"deactivated": u.Deactivated, "erased": u.Erased, "shadow_banned": u.ShadowBanned, "suspended": u.Suspended,
 		"locked": u.Locked, "approved": u.Approved, "user_type": nil, "creation_ts": u.CreatedTS / 1000,
 		"last_seen_ts": orNull(seen), "appservice_id": nil, "consent_server_notice_sent": nil, "consent_version": nil, "consent_ts": nil,

@@ -72,3 +72,12 @@ func (s *Server) set(r *matrixhttp.Request) (any, error) {
 	s.users.put(now)
 	return nil, nil
 }
+
+// Of lists the pushers of a user as GET /pushers shows them.
+func (s *Server) Of(userID string) []any {
+	out := []any{}
+	for _, p := range s.users.pushers(userID) {
+		out = append(out, p.view())
+	}
+	return out
+}

@@ -150,3 +150,20 @@ type RoomSize struct {
 	RoomID        string `json:"room_id"`
 	EstimatedSize int64  `json:"estimated_size"`
 }
+
+// ServerRooms lists the rooms that users of a server have joined, in order of room id.
+var ServerRooms = bus.Call[ServerRoomsRequest, ServerRoomsResponse]{Subject: "roomserver.admin.server_rooms"}
+
+// ServerRoomsRequest asks for a page of at most 1,000 rooms.
+type ServerRoomsRequest struct {
+	Server      string
+	Backwards   bool
+	From, Limit int
+}
+
+// ServerRoomsResponse is a page; LastEvents are the positions of the rooms' last events.
+type ServerRoomsResponse struct {
+	RoomIDs    []string
+	LastEvents []int64
+	Total      int64
+}

@@ -146,3 +146,38 @@ func (s *Store) LargestRooms(ctx context.Context, limit int) (sizes []RoomSize, 
 	slices.SortFunc(sizes, func(a, b RoomSize) int { return cmp.Compare(b.Bytes, a.Bytes) })
 	return sizes, err
 }
+
+// ServerRoom is a room that a server is in. Last is the position of its last event.
+type ServerRoom struct {
+	ID   string
+	Last int64
+}
+
+// RoomsOfServer reads a page of the rooms of a server in order of id, and how many there are.
+func (s *Store) RoomsOfServer(ctx context.Context, server int64, backwards bool, from, limit int) (rooms []ServerRoom, total int64, err error) {
+	direction := "ASC"
+	if backwards {
+		direction = "DESC"
+	}
+	err = s.read(ctx, "read rooms of a server", func(r *store.Reader) error {
+		if err := r.Row(`SELECT COUNT(*) FROM host h JOIN room r ON r.room = h.room WHERE h.server = $1`, server).Scan(&total); err != nil {
+			return err
+		}
+		rows, err := r.Query(`SELECT r.id, COALESCE((SELECT MAX(e.ord) FROM event e WHERE e.room = r.room), 0) FROM host h
+JOIN room r ON r.room = h.room WHERE h.server = $1 ORDER BY r.id `+direction+` LIMIT $2 OFFSET $3`, server, limit, from)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var room ServerRoom
+			if err := rows.Scan(&room.ID, &room.Last); err != nil {
+				return err
+			}
+			room.Last >>= OrdShift
+			rooms = append(rooms, room)
+		}
+		return rows.Err()
+	})
+	return rooms, total, err
+}
