@@ -91,7 +91,11 @@ func (s *Server) contextState(ctx context.Context, r *room, h *head, e *stored, 
 		}
 		nids = append(nids, entry.Event)
 	}
-	return s.boundedEvents(ctx, r, nids)
+	x, err := s.expiryOf(ctx, r, h)
+	if err != nil {
+		return nil, err
+	}
+	return s.boundedEvents(ctx, r, x, nids)
 }
 
 func (s *Server) senders(ctx context.Context, resp *roomapi.ContextResponse) (map[int64]bool, error) {
@@ -112,13 +116,13 @@ func (s *Server) senders(ctx context.Context, resp *roomapi.ContextResponse) (ma
 }
 
 // boundedEvents reads events until they fill what is left of one answer.
-func (s *Server) boundedEvents(ctx context.Context, r *room, nids []int64) (events []*roomapi.Event, err error) {
+func (s *Server) boundedEvents(ctx context.Context, r *room, x *expiry, nids []int64) (events []*roomapi.Event, err error) {
 	bytes := 0
 	full := false
 	err = s.eachEvent(ctx, r, nids, func(e *stored) error {
 		bytes += len(e.client.JSON) + 300
 		if full = full || bytes > maxPageBytes/2; !full {
-			events = append(events, e.client)
+			events = append(events, x.client(ctx, e))
 		}
 		return nil
 	})

@@ -202,12 +202,17 @@ func (e *expiring) may(ctx context.Context, ev *stored) bool {
 	switch {
 	case ev.flags&storage.FlagPurged != 0 || e.x.current(ctx, ev):
 		return false
-	case ev.ev.Type == "m.room.create" || ev.ev.Type == "m.room.third_party_invite": // the redacted form lacks the keys
+	case neededWhole(ev.ev):
 		return false
 	case e.foreign && pdu.Domain(ev.ev.Sender) == e.s.serverName:
 		return false
 	}
 	return !e.s.keeping.Load().holdsEvent(e.x.now, e.room.id, ev.ev)
+}
+
+// neededWhole reports whether the authorization of later events needs what the redacted form of an event lacks.
+func neededWhole(ev *pdu.Event) bool {
+	return ev.Type == "m.room.create" || ev.Type == "m.room.third_party_invite" // its keys
 }
 
 // unindex takes events out of the search index, once it has read as far as they reach.

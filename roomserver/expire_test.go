@@ -76,7 +76,7 @@ func (k *keeper) message(room, sender, txn, content string) string {
 }
 
 // kept is a room with all kinds of things that can expire, each with the word secret.
-type kept struct{ room, root, edit, reply, topic string }
+type kept struct{ room, root, edit, reply, topic, present string }
 
 // fill makes the room; retention is the content of its m.room.retention, empty for none.
 func (k *keeper) fill(retention string) kept {
@@ -88,7 +88,7 @@ func (k *keeper) fill(retention string) kept {
 	}
 	r := kept{room: room}
 	r.topic = k.state(room, alice, "m.room.topic", "", `{"topic":"secret old"}`)
-	k.state(room, alice, "m.room.topic", "", `{"topic":"present"}`)
+	r.present = k.state(room, alice, "m.room.topic", "", `{"topic":"present"}`)
 	r.root = k.message(room, alice, "1", `{"msgtype":"m.text","body":"secret root"}`)
 	r.edit = k.message(room, alice, "2", `{"msgtype":"m.text","body":"* secret edit","m.new_content":{"msgtype":"m.text","body":"secret edit"},"m.relates_to":{"rel_type":"m.replace","event_id":"`+r.root+`"}}`)
 	r.reply = k.message(room, alice, "3", `{"msgtype":"m.text","body":"secret reply","m.relates_to":{"rel_type":"m.thread","event_id":"`+r.root+`"}}`)
@@ -148,6 +148,7 @@ func (k *keeper) reads(r kept) (shown []string) {
 		}
 		return false
 	}(), err)
+	k.readsOfServers(r, note)
 	entries, _, err := k.s.readLog(ctx, 0, 500)
 	note("log", func() bool {
 		for _, e := range entries {
@@ -158,6 +159,66 @@ func (k *keeper) reads(r kept) (shown []string) {
 		return false
 	}(), err)
 	return shown
+}
+
+// readsOfServers asks as another server that is in the room would.
+func (k *keeper) readsOfServers(r kept, note func(how string, found bool, err error)) {
+	k.t.Helper()
+	ctx, server := k.t.Context(), "other.example"
+	rm, h, done, err := k.s.view(ctx, r.room)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer done()
+	sight, err := k.s.newSight(ctx, rm, server)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	events := make([]*stored, 0, 3)
+	for _, id := range []string{r.root, r.topic, r.present} {
+		e, err := k.s.eventByID(ctx, rm, id)
+		if err != nil {
+			k.t.Fatal(err)
+		}
+		events = append(events, e)
+		ev, err := sight.shown(ctx, e)
+		note("federation: event", ev != nil && bytes.Contains(ev.JSON, []byte("secret")), err)
+	}
+	var sent []byte
+	send := func(chunk []byte) error {
+		sent = append(sent, chunk...)
+		return nil
+	}
+	w := &dagWalk{s: k.s, room: rm, seen: map[int64]bool{}, prev: map[int64][]int64{}, limit: 100, minDepth: minOrd}
+	w.push(events)
+	if err := w.run(ctx); err != nil {
+		k.t.Fatal(err)
+	}
+	err = w.sendTo(ctx, server, send)
+	note("federation: backfill", bytes.Contains(sent, []byte("secret")), err)
+	sent = nil
+	nids, err := k.s.stateBefore(ctx, h, events[2])
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	x, err := k.s.expiryOf(ctx, rm, h)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	lists := &listWriter{s: k.s, version: rm.version, send: send, expiry: x}
+	err = lists.events(ctx, []eventList{{`{"pdus":[`, nids}})
+	note("federation: state", bytes.Contains(sent, []byte("secret")), err)
+	c, err := roomapi.Context.Do(ctx, k.bus, &roomapi.ContextRequest{RoomID: r.room, UserID: roomapi.Everything, EventID: r.topic, Limit: 0})
+	note("state of the past", c != nil && func() bool {
+		for _, e := range c.State {
+			if bytes.Contains(e.JSON, []byte("secret")) || bytes.Contains(e.PrevContent, []byte("secret")) {
+				return true
+			}
+		}
+		return false
+	}(), err)
+	present, err := roomapi.GetStateEvent.Do(ctx, k.bus, &roomapi.StateEventRequest{RoomID: r.room, UserID: bob, Type: "m.room.topic"})
+	note("what the state was before", present != nil && bytes.Contains(present.PrevContent, []byte("secret")), err)
 }
 
 const hourMS = 3_600_000
@@ -171,7 +232,8 @@ func TestExpiryHidesAtOnce(t *testing.T) {
 		for _, how := range k.reads(r) {
 			ways[how] = true
 		}
-		for _, how := range []string{"event", "context", "messages", "relations", "threads", "timestamp_to_event", "search", "window", "unread", "log"} {
+		for _, how := range []string{"event", "context", "messages", "relations", "threads", "timestamp_to_event", "search", "window", "unread", "log",
+			"federation: event", "federation: backfill", "federation: state", "state of the past", "what the state was before"} {
 			if !ways[how] {
 				t.Errorf("%s shows nothing before the lifetime ends", how)
 			}

@@ -154,7 +154,11 @@ func (s *Server) acceptJoin(ctx context.Context, req *roomapi.AcceptRequest, sen
 		head = pdu.AppendString(append(head, ','), server)
 	}
 	head = append(head, `],"state":[`...)
-	w := &listWriter{s: s, version: a.room.version, send: send}
+	x, err := s.expiryOf(ctx, a.room, a.head)
+	if err != nil {
+		return err
+	}
+	w := &listWriter{s: s, version: a.room.version, send: send, expiry: x}
 	return w.events(ctx, []eventList{{`{"auth_chain":[`, chain}, {string(head), nids}})
 }
 

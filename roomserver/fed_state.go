@@ -33,7 +33,11 @@ func (s *Server) federationState(ctx context.Context, req *roomapi.FederationSta
 	if err != nil {
 		return err
 	}
-	w := &listWriter{s: s, version: r.version, send: send}
+	x, err := s.expiryOf(ctx, r, h)
+	if err != nil {
+		return err
+	}
+	w := &listWriter{s: s, version: r.version, send: send, expiry: x}
 	if req.IDs {
 		return w.ids(ctx, []eventList{{`{"auth_chain_ids":[`, chain}, {`],"pdu_ids":[`, nids}})
 	}
@@ -42,7 +46,7 @@ func (s *Server) federationState(ctx context.Context, req *roomapi.FederationSta
 
 // federationEventAuth streams the body of /event_auth: the auth chain of an event.
 func (s *Server) federationEventAuth(ctx context.Context, req *roomapi.FederationEventRequest, send func([]byte) error) error {
-	r, _, done, err := s.admit(ctx, req.RoomID, req.Origin)
+	r, h, done, err := s.admit(ctx, req.RoomID, req.Origin)
 	if err != nil {
 		return err
 	}
@@ -55,7 +59,11 @@ func (s *Server) federationEventAuth(ctx context.Context, req *roomapi.Federatio
 	if err != nil {
 		return err
 	}
-	w := &listWriter{s: s, version: r.version, send: send}
+	x, err := s.expiryOf(ctx, r, h)
+	if err != nil {
+		return err
+	}
+	w := &listWriter{s: s, version: r.version, send: send, expiry: x}
 	return w.events(ctx, []eventList{{`{"auth_chain":[`, chain}})
 }
 
@@ -152,6 +160,7 @@ type listWriter struct {
 	s       *Server
 	version *pdu.RoomVersion
 	send    func([]byte) error
+	expiry  *expiry
 	buf     []byte
 }
 
@@ -178,7 +187,11 @@ func (w *listWriter) flush(end bool) error {
 // events writes whole events. The body ends with the last list.
 func (w *listWriter) events(ctx context.Context, lists []eventList) error {
 	return w.each(lists, func(nids []int64, sep func()) error {
-		return w.s.store.Bodies(ctx, nids, func(_ int64, json []byte) error {
+		return w.s.store.Bodies(ctx, nids, func(nid int64, json []byte) error {
+			json, err := w.expiry.body(w.version, nid, json)
+			if err != nil {
+				return err
+			}
 			sep()
 			w.buf = append(w.buf, json...)
 			return nil

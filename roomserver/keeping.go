@@ -98,6 +98,8 @@ type expiry struct {
 	cut int64
 	// held events are shown all the same.
 	showHeld bool
+	// present are the events of the present state, once they are asked for.
+	present map[int64]bool
 }
 
 // expiry looks at a room as it is on disk.
@@ -174,6 +176,52 @@ func (x *expiry) current(ctx context.Context, e *stored) bool {
 	}
 	key, ok, err := x.s.stateKey(ctx, e.ev.Type, *e.ev.StateKey)
 	return err == nil && ok && x.head.view.Get(key) == e.nid
+}
+
+// client is an event as clients may see it where it stands for the state of the past: redacted if it has expired, and
+// without what the state was before if that has.
+func (x *expiry) client(ctx context.Context, e *stored) *roomapi.Event {
+	if x.gone(ctx, e) {
+		form, err := purgedForm(e)
+		if err != nil { // nothing of it is certain to be harmless
+			return &roomapi.Event{EventID: e.ev.EventID, Type: e.ev.Type, Sender: e.ev.Sender, StateKey: e.ev.StateKey, OriginServerTS: e.ev.OriginServerTS, JSON: []byte("{}")}
+		}
+		return form.client
+	}
+	if e.replacedTS == 0 || e.replacedTS > x.cut {
+		return e.client
+	}
+	c := *e.client
+	c.PrevContent, c.PrevSender = nil, ""
+	return &c
+}
+
+// body is a PDU as other servers may see it where it stands for the state of the past.
+func (x *expiry) body(v *pdu.RoomVersion, nid int64, json []byte) ([]byte, error) {
+	if ts, ok := pdu.GetInt(json, "origin_server_ts"); !ok || ts > x.cut {
+		return json, nil
+	}
+	if x.present == nil {
+		x.present = make(map[int64]bool, x.head.view.Len())
+		for entry := range x.head.view.All() {
+			x.present[entry.Event] = true
+		}
+	}
+	if x.present[nid] {
+		return json, nil
+	}
+	ev, err := pdu.Load(v, json, "$")
+	if err != nil {
+		return nil, err
+	}
+	if neededWhole(ev) {
+		return json, nil
+	}
+	form, err := ev.Redact()
+	if err != nil {
+		return nil, err
+	}
+	return form.JSON, nil
 }
 
 // late replaces an event that has expired before it came by its stub: it is never shown. State and redactions are

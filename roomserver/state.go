@@ -59,7 +59,7 @@ func notAMember(err error) error {
 
 // seen is an event with the membership that the reader had at it.
 func seen(v *visibility, e *stored) *roomapi.Event {
-	c := *e.client
+	c := *v.expiry.client(context.Background(), e)
 	c.UserMembership = v.membership(e)
 	return &c
 }

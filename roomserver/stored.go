@@ -24,6 +24,7 @@ type stored struct {
 	origin string
 	// replaces and redactedBy are event numbers; 0: none.
 	replaces, redactedBy int64
+	replacedTS           int64   // when the event that it replaces was sent, in milliseconds; 0: it is not told what that was
 	prev, auth           []int64 // by number
 	ev                   *pdu.Event
 	client               *roomapi.Event
@@ -174,6 +175,7 @@ func clientEvent(e *stored, replaced, redaction *pdu.Event) *roomapi.Event {
 	}
 	c.DeviceID, c.TxnID, _ = strings.Cut(e.origin, "\n")
 	if replaced != nil {
+		e.replacedTS = replaced.OriginServerTS
 		c.ReplacesState, c.PrevContent, c.PrevSender = replaced.EventID, replaced.Content, replaced.Sender
 	}
 	if redaction != nil {
