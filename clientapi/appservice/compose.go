@@ -110,9 +110,15 @@ func (p *peer) compose(ctx context.Context) (*content, error) {
 	return c, nil
 }
 
+// expired reports whether an event, which may be nil, must no longer be shown. State goes on to count.
+func expired(ev *roomapi.Event, now int64) bool {
+	return ev != nil && ev.StateKey == nil && ev.Expires != 0 && ev.Expires <= now
+}
+
 // add appends an entry. One that has nothing to tell any more adds nothing.
 func (p *peer) add(c *content, e *roomapi.Entry) error {
 	switch {
+	case expired(e.Event, p.now().UnixMilli()):
 	case (e.Kind == roomapi.KindEvent || e.Kind == roomapi.KindOutside) && e.Event != nil:
 		render := roomapi.Render{RoomID: e.RoomID, Now: p.now()}
 		if p.HasUser(e.Event.Sender) { // the service is the client that sent it

@@ -175,6 +175,8 @@ func (f *follower) entry(ctx context.Context, b *batch, pos int64, e *roomapi.En
 		return f.event(ctx, b, pos, e)
 	case e.Kind == roomapi.KindReceipt && e.Receipt != nil && pos > f.quiet:
 		return f.receipt(ctx, b, pos, e)
+	case e.Kind == roomapi.KindRetention:
+		f.recent.Clear() // what is remembered may have expired
 	}
 	return nil
 }
