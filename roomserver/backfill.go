@@ -276,7 +276,7 @@ func (f *filling) write(ctx context.Context, lr *lockedRoom, p *placing, gaps []
 	shown := *lr.staged
 	shown.gaps = gaps
 	lr.staged = &shown
-	lr.committed.Store(&shown)
+	f.s.show(lr.room, &shown, false)
 	return nil
 }
 

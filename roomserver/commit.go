@@ -368,7 +368,7 @@ func (c *commit) finish(err error) {
 	for _, snap := range c.snaps {
 		c.s.snaps.Put(snap.ID, snap)
 	}
-	c.room.committed.Store(c.head)
+	c.s.show(c.room, c.head, c.sameHistory())
 	c.room.mu.Lock()
 	for _, it := range c.items {
 		c.room.settle(it.stored)

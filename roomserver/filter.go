@@ -13,6 +13,12 @@ type compiledFilter struct {
 
 func compileFilter(f *roomapi.EventFilter) *compiledFilter { return &compiledFilter{f} }
 
+// all reports whether the filter lets every event through.
+func (c *compiledFilter) all() bool {
+	f := c.f
+	return f.Types == nil && len(f.NotTypes) == 0 && f.Senders == nil && len(f.NotSenders) == 0 && f.ContainsURL == nil
+}
+
 func (c *compiledFilter) matches(e *stored) bool {
 	f := c.f
 	if f.Types != nil && !anyPattern(f.Types, e.ev.Type) || anyPattern(f.NotTypes, e.ev.Type) {

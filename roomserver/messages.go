@@ -101,6 +101,9 @@ type pager struct {
 
 	// forked is the order of the newest event seen at which state resolution changed the state.
 	forked int64
+	// before is the newest event with a state among those before the oldest one kept; nil if
+	// none was read. It is kept walking backwards only.
+	before *stored
 
 	events  []*roomapi.Event
 	members []*roomapi.Event
@@ -139,8 +142,10 @@ func (s *Server) newPager(ctx context.Context, r *room, v *visibility, req *room
 }
 
 func (p *pager) run(ctx context.Context) error {
+	least := p.least()
 	for scanned := 0; ; {
-		want := min(max(p.limit-len(p.events), 16)+1, 256)
+		want := min(max(p.limit-len(p.events), least)+1, 256)
+		least = fewest
 		events, err := p.read(ctx, want)
 		if err != nil {
 			return err
@@ -154,11 +159,13 @@ func (p *pager) run(ctx context.Context) error {
 		for _, e := range events {
 			if len(p.events) >= p.limit || p.bytes > maxPageBytes || scanned >= maxScan {
 				p.more = true
+				p.pass(e)
 				return nil
 			}
 			scanned++
 			if p.unbroken && !e.hidden() && !p.v.sees(e) {
 				p.more = true
+				p.pass(e)
 				return nil
 			}
 			if err := p.take(ctx, e, p.related == nil || chosen[string(storage.EventKey(e.ev.EventID))]); err != nil {
@@ -175,21 +182,57 @@ func (p *pager) run(ctx context.Context) error {
 	}
 }
 
-// read reads the next events in the direction of the walk.
-func (p *pager) read(ctx context.Context, n int) ([]*stored, error) {
-	forwards, backwards := p.s.store.Forwards, p.s.store.Backwards
-	if p.backwards {
-		rows, err := backwards(ctx, p.room.nid, p.low, p.at, n)
-		if err != nil {
-			return nil, err
-		}
-		return p.s.finish(ctx, p.room.version, rows)
+// fewest is how many events are read at once at least when the first few were not enough.
+const fewest = 16
+
+// least is how many events are read at first at least.
+func (p *pager) least() int {
+	if p.related != nil || !p.filter.all() {
+		return fewest
 	}
-	rows, err := forwards(ctx, p.room.nid, p.at, p.high, n)
+	return 0 // most rooms show all that they have
+}
+
+// pass notes an event that is not kept.
+func (p *pager) pass(e *stored) {
+	if p.before == nil && (e.nid > 0 || e.flags&storage.FlagPromoted != 0) {
+		p.before = e
+	}
+}
+
+// read reads the next events in the direction of the walk: their numbers, and what is not
+// in memory.
+func (p *pager) read(ctx context.Context, n int) ([]*stored, error) {
+	found := make(map[int64]*stored, n)
+	known := func(nid int64) bool {
+		e, ok := p.s.cache.Get(nid)
+		if ok {
+			found[nid] = e
+		}
+		return ok
+	}
+	page := storage.Page{Room: p.room.nid, Low: p.at, High: p.high, Limit: n}
+	if p.backwards {
+		page.Low, page.High, page.Backwards = p.low, p.at, true
+	}
+	nids, rows, err := p.s.store.Page(ctx, page, known)
 	if err != nil {
 		return nil, err
 	}
-	return p.s.finish(ctx, p.room.version, rows)
+	read, err := p.s.finish(ctx, p.room.version, rows)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range read {
+		found[e.nid] = e
+	}
+	events := make([]*stored, 0, len(nids))
+	for _, nid := range nids {
+		if e := found[nid]; e != nil {
+			events = append(events, e)
+		}
+	}
+	return events, nil
 }
 
 // take moves past an event and keeps it if it is wanted, which its children may have
@@ -209,8 +252,10 @@ func (p *pager) take(ctx context.Context, e *stored, chosen bool) error {
 		p.at-- // the place before the event
 	}
 	if !chosen || !p.v.sees(e) || !p.filter.matches(e) {
+		p.pass(e)
 		return nil
 	}
+	p.before = nil
 	c := seen(p.v, e)
 	p.events = append(p.events, c)
 	p.bytes += len(c.JSON) + len(c.PrevContent) + 300

@@ -41,7 +41,8 @@ type room struct {
 	// merged remembers results of state resolution by the set of snapshots; guarded by lock.
 	merged map[string]int64
 
-	committed atomic.Pointer[head]
+	committed atomic.Pointer[head] // set by Server.show
+	stamp     atomic.Int64         // changes with the history of any state; 0: not known
 
 	mu      sync.Mutex
 	pending map[int64]*stored         // staged events and redacted forms that are not on disk yet
@@ -326,7 +327,7 @@ func (s *Server) load(ctx context.Context, r *room, gen uint64) (known bool, err
 	r.reset() // nothing is staged in this generation
 	r.mu.Unlock()
 	r.staged, r.sinceCheckpoint, r.merged = h, replayed, nil
-	r.committed.Store(h)
+	s.show(r, h, false)
 	r.gone.Store(false)
 	return true, nil
 }

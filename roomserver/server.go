@@ -60,15 +60,17 @@ type Server struct {
 	log        *logrus.Entry
 	now        func() time.Time
 
-	store   *storage.Store
-	search  *search.Index
-	names   *names
-	rooms   *rooms
-	cache   *lru.Cache[int64, *stored]
-	entries *bus.Publisher[roomapi.Entry]
-	aliases *reservations
-	typing  *typing
-	claims  *claims
+	store  *storage.Store
+	search *search.Index
+	names  *names
+	rooms  *rooms
+	cache  *lru.Cache[int64, *stored]
+	// histories are those of memberships and of who may see what; see room.stamp.
+	histories *lru.Cache[historyKey, history]
+	entries   *bus.Publisher[roomapi.Entry]
+	aliases   *reservations
+	typing    *typing
+	claims    *claims
 	// entering lets one user at a time enter a room by way of another server.
 	entering *gates
 	// farSpaces are rooms that we are not in, as other servers show them.
@@ -87,6 +89,7 @@ type Server struct {
 	purger                     *purger
 
 	roomSeq, snapSeq atomic.Int64
+	stamps           atomic.Int64 // the last room.stamp
 	outlierSeq       atomic.Int64 // the least event number in use; never positive
 
 	// work counts background work that Close waits for.
@@ -110,6 +113,7 @@ func New(ctx context.Context, d Deps) (*Server, error) {
 		store:     &storage.Store{DB: db},
 		rooms:     newRooms(),
 		cache:     lru.New(eventCacheBytes, func(_ int64, e *stored) int { return e.size() }),
+		histories: newHistories(),
 		aliases:   newReservations(),
 		claims:    newClaims(),
 		entering:  newGates(),

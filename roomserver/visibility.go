@@ -74,12 +74,7 @@ func (s *Server) visibility(ctx context.Context, r *room, userID string) (*visib
 	return v, err
 }
 
-// history lists the values that a key of a state event's content had.
-func (s *Server) history(ctx context.Context, r *room, typ, stateKey, key, other string) ([]change, error) {
-	k, ok, err := s.stateKey(ctx, typ, stateKey)
-	if err != nil || !ok {
-		return nil, err
-	}
+func (s *Server) readHistory(ctx context.Context, r *room, k state.Key, key, other string) ([]change, error) {
 	rows, err := s.store.StateHistory(ctx, r.nid, k.Type, k.StateKey)
 	if err != nil {
 		return nil, err

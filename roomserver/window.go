@@ -27,6 +27,9 @@ type window struct {
 	end      int64 // order of the place where the timeline ends
 	timeline []*roomapi.Event
 	first    int64 // order of the first event of the timeline; end+1 if it is empty
+	// before is the newest event with a state at or before the place beforeOrd; nil if not known.
+	before    *stored
+	beforeOrd int64
 }
 
 // streamWindow sends what /sync shows of a room. A user who is not joined sees the
@@ -117,6 +120,7 @@ func (w *window) page(ctx context.Context) error {
 	if len(w.timeline) > 0 {
 		w.first = w.timeline[0].Ord
 	}
+	w.before, w.beforeOrd = p.before, w.first-1
 	if err := w.cutStale(ctx, p.forked); err != nil {
 		return err
 	}
@@ -317,18 +321,33 @@ func (w *window) snapAt(ctx context.Context, ord int64) (*state.Snapshot, error)
 	if ord == math.MinInt64 {
 		return nil, nil
 	}
-	id, _, err := w.s.store.SnapAt(ctx, w.room.nid, ord)
+	id, err := w.snapID(ctx, ord)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
+	if id == w.head.snap.ID {
+		return w.head.snap, nil
+	}
 	snaps, err := w.head.chain.Load(ctx, []int64{id})
 	if err != nil {
 		return nil, err
 	}
 	return snaps[0], nil
+}
+
+// snapID finds the number of the room's state at a place. Reading the timeline has shown
+// it for the place before it, unless another server has told the state in between.
+func (w *window) snapID(ctx context.Context, ord int64) (int64, error) {
+	if w.before != nil && ord == w.beforeOrd && ord >= w.before.ord {
+		if _, gap := w.head.gapAfter(w.before.ord, ord); !gap {
+			return w.before.cur, nil
+		}
+	}
+	id, _, err := w.s.store.SnapAt(ctx, w.room.nid, ord)
+	return id, err
 }
 
 func (w *window) send(ctx context.Context, nids []int64, send func([]byte) error) error {

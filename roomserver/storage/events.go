@@ -96,6 +96,50 @@ func (s *Store) Forwards(ctx context.Context, room, low, high int64, limit int) 
 	return events, err
 }
 
+// Page is a part of a room's timeline: up to Limit events with Low < ord ≤ High, the
+// newest first if Backwards.
+type Page struct {
+	Room, Low, High int64
+	Backwards       bool
+	Limit           int
+}
+
+// Page reads the numbers of the events of a page in their order, and, in no particular
+// order, those events that are not known.
+func (s *Store) Page(ctx context.Context, p Page, known func(nid int64) bool) (nids []int64, events []*Event, err error) {
+	q := `SELECT nid FROM event WHERE room = $1 AND ord > $2 AND ord <= $3 ORDER BY ord LIMIT $4`
+	if p.Backwards {
+		q = `SELECT nid FROM event WHERE room = $1 AND ord > $2 AND ord <= $3 ORDER BY ord DESC LIMIT $4`
+	}
+	err = s.read(ctx, "read timeline", func(r *store.Reader) error {
+		rows, err := r.Query(q, p.Room, p.Low, p.High, p.Limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var missing []int64
+		for rows.Next() {
+			var nid int64
+			if err := rows.Scan(&nid); err != nil {
+				return err
+			}
+			nids = append(nids, nid)
+			if !known(nid) {
+				missing = append(missing, nid)
+			}
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		return inChunks(missing, func(list string, args []any) error {
+			part, err := scanEvents(r.Query(`SELECT `+eventColumns+fromEvents+`WHERE e.nid IN (`+list+`)`, args...))
+			events = append(events, part...)
+			return err
+		})
+	})
+	return nids, events, err
+}
+
 // Replay is the skeleton of an event as needed to bring a checkpoint up to date.
 type Replay struct {
 	Nid, Ord, Depth, Gen, Flags, Cur int64

@@ -62,17 +62,20 @@ type Related struct {
 
 // Related finds out which of the events have children.
 func (s *Store) Related(ctx context.Context, room int64, parents [][]byte) (related []Related, err error) {
-	const part = 64
+	const few, part = 16, 64
 	err = s.read(ctx, "read relations", func(r *store.Reader) error {
 		for len(parents) > 0 {
-			n := min(len(parents), part)
-			args := make([]any, part+1)
+			n, size, q := min(len(parents), part), part, selectRelated
+			if n <= few {
+				size, q = few, selectFewRelated
+			}
+			args := make([]any, size+1)
 			args[0] = room
-			for i := range part { // padded, so that one statement serves all
+			for i := range size { // padded, so that two statements serve all
 				args[i+1] = parents[min(i, n-1)]
 			}
 			parents = parents[n:]
-			found, err := scanRelated(r.Query(selectRelated, args...))
+			found, err := scanRelated(r.Query(q, args...))
 			if err != nil {
 				return err
 			}
@@ -83,17 +86,19 @@ func (s *Store) Related(ctx context.Context, room int64, parents [][]byte) (rela
 	return related, err
 }
 
-// selectRelated takes a room and 64 parents.
-var selectRelated = func() string {
+// These take a room and 64 or 16 parents.
+var selectRelated, selectFewRelated = relatedQuery(64), relatedQuery(16)
+
+func relatedQuery(parents int) string {
 	var list strings.Builder
-	for i := range 64 {
+	for i := range parents {
 		if i > 0 {
 			list.WriteByte(',')
 		}
 		fmt.Fprintf(&list, "$%d", i+2)
 	}
 	return `SELECT parent, thread_count, thread_ord FROM related WHERE room = $1 AND parent IN (` + list.String() + `)`
-}()
+}
 
 func scanRelated(rows *store.Rows, err error) ([]Related, error) {
 	if err != nil {
