@@ -3,6 +3,7 @@ package clientapi
 import (
 	"context"
 	"errors"
+	"time"
 
 	"hearth/internal/matrixhttp"
 	"hearth/roomserver/roomapi"
@@ -38,6 +39,25 @@ func (s *Server) retentionConfiguration(r *matrixhttp.Request) (any, error) {
 		"limits":                        map[string]any{"max_lifetime": limits},
 		"org.hearth.lifetimes_of_kinds": kinds,
 	}, nil
+}
+
+// overwriteAtTimes overwrites until ctx ends.
+func (s *Server) overwriteAtTimes(ctx context.Context) {
+	if s.options.OverwriteEvery <= 0 {
+		return
+	}
+	ticker := time.NewTicker(s.options.OverwriteEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.overwrite(ctx); err != nil && ctx.Err() == nil {
+				s.options.Log.WithError(err).Warn("could not overwrite what was deleted; it is tried again")
+			}
+		}
+	}
 }
 
 // overwrite makes sure that what this process's databases have deleted is in none of their files.

@@ -105,6 +105,8 @@ type Deps struct {
 	TwoWayBlocking bool
 	// Probation is what new accounts may not do yet.
 	Probation policy.Probation
+	// OverwriteEvery is how often what was deleted is overwritten; 0: only when it is asked for.
+	OverwriteEvery time.Duration
 	// Previews connects to pages that users name; nil: no previews of links.
 	Previews *safedial.Dialer
 }
@@ -340,6 +342,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.options.Registration.Guests && s.store != nil {
 		group.Go(func() error { return s.store.ExpelGuests(ctx) })
 	}
+	group.Go(func() error { s.overwriteAtTimes(ctx); return nil })
 	group.Go(func() error { return s.media.Run(ctx) })
 	group.Go(func() error { return s.push.Run(ctx) })
 	group.Go(func() error { return s.delayed.Run(ctx) })
