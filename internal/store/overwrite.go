@@ -75,7 +75,10 @@ func (w *writer) overwriteStep(c overwriteCall) bool {
 // overwrite gives back some free pages or, if there are none, empties the WAL and scrubs some pages.
 func (e *sqlite) overwrite(first bool) (whole bool, err error) {
 	if first {
-		e.scrub.next = 0
+		if e.scrub.passed && e.scrub.ended == e.commits.Load() {
+			return true, nil // nothing was written since
+		}
+		e.scrub.next, e.scrub.begun = 0, e.commits.Load()
 	}
 	var free int64
 	if free, err = e.freePages(); err != nil {
@@ -116,7 +119,10 @@ func (e *sqlite) overwrite(first bool) (whole bool, err error) {
 	if err := e.w.script("PRAGMA shrink_memory"); err != nil {
 		return false, err
 	}
-	return e.scrub.step()
+	if whole, err = e.scrub.step(); whole {
+		e.scrub.passed, e.scrub.ended = true, e.scrub.begun
+	}
+	return whole, err
 }
 
 func (e *sqlite) freePages() (n int64, err error) {

@@ -17,6 +17,9 @@ type scrubber struct {
 	// gives up all of SQLite's locks on it.
 	file *os.File
 	next int64 // page, from 1; 0: no pass is under way
+	// passed says that a pass has ended, and began after so many commits.
+	passed       bool
+	begun, ended uint64
 }
 
 const (
