@@ -100,6 +100,9 @@ func (k *keeper) fill(retention string) kept {
 func (k *keeper) reads(r kept) (shown []string) {
 	k.t.Helper()
 	ctx := k.t.Context()
+	if err := k.s.search.Wait(ctx, k.s.store.DB.Head()); err != nil {
+		k.t.Fatal(err)
+	}
 	note := func(how string, found bool, err error) {
 		k.t.Helper()
 		if err != nil && merr.From(err).Code != "M_NOT_FOUND" {
