@@ -2,6 +2,8 @@
 # make test    all tests, as CI runs them
 # make test-engine  the engine of Element X, matrix-rust-sdk (needs Rust, compiles for ten minutes)
 # make bench   measure a whole server
+# make torture MINUTES=30  kill -9, power cuts, full disks, backups under load, again and again
+# make fuzz SECONDS=20     every fuzz target for so long
 # make lint    static checks
 # make build   bin/hearth
 # make clean   remove what was built (not your data)
@@ -9,7 +11,7 @@
 GO ?= go
 export CGO_ENABLED := 1
 
-.PHONY: run build test test-engine bench lint clean
+.PHONY: run build test test-engine torture fuzz bench lint clean
 
 run: build
 	@bin/hearth serve $(ARGS)
@@ -23,6 +25,12 @@ test:
 
 test-engine:
 	$(GO) test -tags engine -run Engine -timeout 90m ./test/client
+
+torture:
+	@.ci/torture $(or $(MINUTES),30) $(ARGS)
+
+fuzz:
+	@.ci/fuzz $(or $(SECONDS),20) $(PATTERN)
 
 bench: build
 	$(GO) run ./test/bench $(ARGS)

@@ -76,10 +76,10 @@ func (e *sqlite) durable() error {
 	for _, p := range []struct{ pragma, want string }{
 		{"auto_vacuum=INCREMENTAL", ""}, // takes effect only on a new file
 		{"journal_mode=WAL", "wal"},
-		{"synchronous=FULL", ""},
+		{"synchronous=" + synchronous, ""},
 		{"secure_delete=ON", "1"},
 		{"secure_delete", "1"},
-		{"synchronous", "2"},
+		{"synchronous", synchronousValue},
 		{"wal_autocheckpoint=0", "0"},
 		{fmt.Sprintf("journal_size_limit=%d", walHardLimit*pageSize), ""},
 	} {

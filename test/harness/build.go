@@ -17,19 +17,32 @@ func (p *program) path() string { return fmt.Sprintf("/proc/self/fd/%d", p.file.
 
 // programs are built once for a test binary.
 var (
-	hearthProgram = sync.OnceValues(func() (*program, error) { return build("hearth/cmd/hearth", raceEnabled) })
-	natsProgram   = sync.OnceValues(func() (*program, error) { return build("hearth/internal/testkit/natsserver/cmd", false) })
+	hearthProgram = sync.OnceValues(func() (*program, error) { return build("hearth/cmd/hearth", raceEnabled, "") })
+	natsProgram   = sync.OnceValues(func() (*program, error) { return build("hearth/internal/testkit/natsserver/cmd", false, "") })
+	// taggedPrograms holds a func() (*program, error) for each list of build tags.
+	taggedPrograms sync.Map
 )
 
+// hearthWith is hearthProgram with build tags, if there are any.
+func hearthWith(tags string) (*program, error) {
+	if tags == "" {
+		return hearthProgram()
+	}
+	once, _ := taggedPrograms.LoadOrStore(tags, sync.OnceValues(func() (*program, error) {
+		return build("hearth/cmd/hearth", raceEnabled, tags)
+	}))
+	return once.(func() (*program, error))()
+}
+
 // build compiles a command of this module.
-func build(pkg string, race bool) (*program, error) {
+func build(pkg string, race bool, tags string) (*program, error) {
 	dir, err := os.MkdirTemp("", "hearth-build-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "program")
-	args := []string{"build", "-o", path}
+	args := []string{"build", "-o", path, "-tags", tags}
 	if race {
 		args = append(args, "-race")
 	}

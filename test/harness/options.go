@@ -47,6 +47,10 @@ type Options struct {
 	// Syncs is how many processes of syncapi there are in FourProcesses; 0 means 1. The
 	// further ones are called syncapi2, syncapi3 …
 	Syncs int
+	// Tags are build tags of the program, with commas.
+	Tags string
+	// Env is added to the environment of the processes of Hearth: NAME=value.
+	Env []string
 }
 
 func (o *Options) fill(t testing.TB) {

@@ -30,6 +30,7 @@ type Server struct {
 	Dir string
 
 	t         testing.TB
+	options   Options
 	layout    layout
 	processes []*Process
 }
@@ -39,7 +40,7 @@ type Server struct {
 func Start(t testing.TB, o Options) *Server {
 	t.Helper()
 	o.fill(t)
-	s := &Server{Name: o.Name, Dir: o.Dir, t: t}
+	s := &Server{Name: o.Name, Dir: o.Dir, t: t, options: o}
 	if s.Dir == "" {
 		s.Dir = temporaryDir(t)
 	} else if dir, err := filepath.Abs(s.Dir); err != nil {
@@ -175,7 +176,7 @@ func (s *Server) make(w Wiring, ports []int) error {
 }
 
 func (s *Server) hearth(name, component string, metrics int) (*Process, error) {
-	program, err := hearthProgram()
+	program, err := hearthWith(s.options.Tags)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +187,7 @@ func (s *Server) hearth(name, component string, metrics int) (*Process, error) {
 	}
 	return &Process{
 		Name: name, Log: filepath.Join(s.Dir, name+".log"), t: s.t, program: program, args: args,
-		env: environ("HEARTH_LISTENERS_METRICS_ADDRESS="+address(metrics), "GORACE=halt_on_error=1"),
+		env: environ(append([]string{"HEARTH_LISTENERS_METRICS_ADDRESS=" + address(metrics), "GORACE=halt_on_error=1"}, s.options.Env...)...),
 		prepare: func() error {
 			if err := os.Remove(listeners); !errors.Is(err, fs.ErrNotExist) {
 				return err
