@@ -39,6 +39,10 @@ func (s *Server) peopleRoutes() []matrixhttp.Route {
 		{put, tags + "/{tag}", user, objectBody, s.setTag},
 		{del, tags + "/{tag}", user, optionalBody, s.deleteTag},
 		{post, own + "/openid/request_token", user, optionalBody, s.openIDToken},
+		{put, subscriptionPath, user, objectBody, s.subscribe},
+		{get, subscriptionPath, user, noneBody, s.subscription},
+		{del, subscriptionPath, user, optionalBody, s.unsubscribe},
+		{get, subscriptionsPath, user, noneBody, s.subscriptions},
 	})
 	if s.mail != nil {
 		routes = append(routes, s.mailRoutes()...)

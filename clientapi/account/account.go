@@ -118,6 +118,7 @@ func (s *Store) handle(log *logrus.Entry, metrics prometheus.Registerer) error {
 		on(s, userapi.GetFilter, s.getFilter),
 		s.handlePeople,
 		s.handlePushRules,
+		s.handleThreads,
 	} {
 		if err := register(); err != nil {
 			return err

@@ -212,7 +212,8 @@ func (u *Users) Deactivate(ctx context.Context, localpart string, erase bool) (r
 			`DELETE FROM ticket WHERE localpart = $1`, `DELETE FROM notice_room WHERE localpart = $1`,
 		}
 		if erase {
-			gone = append(gone, `DELETE FROM account_data WHERE localpart = $1`, `DELETE FROM external_id WHERE localpart = $1`)
+			gone = append(gone, `DELETE FROM account_data WHERE localpart = $1`, `DELETE FROM external_id WHERE localpart = $1`,
+				`DELETE FROM thread_subscription WHERE localpart = $1`)
 		}
 		for _, sql := range gone {
 			if err := tx.Exec(sql, localpart); err != nil {

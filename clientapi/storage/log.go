@@ -20,6 +20,8 @@ const (
 		WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT $3`
 	logSignatures = `SELECT pos, localpart, target FROM signature_change
 		WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT $3`
+	logThreads = `SELECT pos, localpart, room, thread, subscribed, automatic FROM thread_subscription
+		WHERE pos > $1 AND pos <= $2 ORDER BY pos LIMIT $3`
 )
 
 // ReadLog returns up to limit entries of the log after a position, without gaps,
@@ -33,7 +35,7 @@ func (u *Users) ReadLog(ctx context.Context, after int64, limit int, userID func
 		}
 		upTo := min(head, after+int64(limit))
 		for _, read := range []func(*store.Reader, int64, int64, int) ([]Line, error){
-			readAccountData, readDevices, readDeviceLists, readSignatures,
+			readAccountData, readDevices, readDeviceLists, readSignatures, readThreads,
 		} {
 			part, err := read(r, after, upTo, limit)
 			if err != nil {
@@ -120,5 +122,15 @@ func readSignatures(r *store.Reader, after, upTo int64, limit int) ([]Line, erro
 	return readLines(r, logSignatures, after, upTo, limit, func(rows *store.Rows, l *Line) error {
 		l.Entry.Kind = userapi.KindSignature
 		return rows.Scan(&l.Pos, &l.Localpart, &l.Entry.Target)
+	})
+}
+
+func readThreads(r *store.Reader, after, upTo int64, limit int) ([]Line, error) {
+	return readLines(r, logThreads, after, upTo, limit, func(rows *store.Rows, l *Line) error {
+		t := &userapi.ThreadSubscription{}
+		err := rows.Scan(&l.Pos, &l.Localpart, &t.RoomID, &t.ThreadID, &t.Subscribed, &t.Automatic)
+		t.Pos = l.Pos
+		l.Entry = userapi.Entry{Kind: userapi.KindThread, Thread: t}
+		return err
 	})
 }

@@ -21,6 +21,8 @@ const (
 	// KindSignature: the user has signed the master key of Target, which nobody but
 	// the user's own devices may know.
 	KindSignature Kind = 4
+	// KindThread: the user has subscribed to a thread, or is subscribed no longer.
+	KindThread Kind = 5
 )
 
 // Entry is one entry of the user log.
@@ -36,6 +38,8 @@ type Entry struct {
 	Gone bool  `json:",omitempty"`
 	// Target is set for KindSignature.
 	Target string `json:",omitempty"`
+	// Thread is set for KindThread.
+	Thread *ThreadSubscription `json:",omitempty"`
 }
 
 // AccountData is one piece of a user's data: global if RoomID is empty.

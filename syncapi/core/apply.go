@@ -57,6 +57,11 @@ func (e *Engine) applyUser(pos int64, entry *userapi.Entry) {
 		e.applyListChange(listChange{pos: pos, user: entry.UserID})
 	case userapi.KindSignature:
 		e.applyListChange(listChange{pos: pos, user: entry.UserID, signed: entry.Target})
+	case userapi.KindThread:
+		if u := e.users[entry.UserID]; u != nil {
+			u.threadsPos = pos
+			e.wake(u)
+		}
 	}
 }
 

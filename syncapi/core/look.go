@@ -34,6 +34,8 @@ type View struct {
 	TagsPos int64
 	// ForgotPos is the position at which a room was forgotten last, or a later one.
 	ForgotPos int64
+	// ThreadsPos is the position at which thread subscriptions changed last, or a later one.
+	ThreadsPos int64
 	// Changed are the rooms with an event or another membership after the token, the
 	// latest first.
 	Changed []Row
@@ -57,7 +59,7 @@ func (e *Engine) Look(u *User, since viewapi.Token, v *View, all func(v *View) b
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	v.Now, v.Settings, v.TagsPos = e.token(&since), u.settings, u.tagsPos
-	v.ForgotPos = u.forgot
+	v.ForgotPos, v.ThreadsPos = u.forgot, u.threadsPos
 	v.Changed, v.All, v.Receipts, v.Typing = v.Changed[:0], v.All[:0], v.Receipts[:0], v.Typing[:0]
 	if since != (viewapi.Token{}) {
 		e.lookAfter(u, since, v)

@@ -22,6 +22,7 @@ type Source interface {
 	Memberships(ctx context.Context, req *roomapi.MembershipsRequest) (*roomapi.MembershipsResponse, error)
 	AccountData(ctx context.Context, req *userapi.ChangedAccountDataRequest) (*userapi.ChangedAccountDataResponse, error)
 	AccountDataOf(ctx context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error)
+	Subscriptions(ctx context.Context, req *userapi.ChangedSubscriptionsRequest) (*userapi.ChangedSubscriptionsResponse, error)
 	Messages(ctx context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error)
 	Peers(ctx context.Context, req *roomapi.PeersRequest) (*roomapi.Peers, error)
 	DeviceSync(ctx context.Context, req *userapi.DeviceSyncRequest) (*userapi.DeviceSyncResponse, error)
@@ -77,6 +78,11 @@ func (o Owners) AccountData(ctx context.Context, req *userapi.ChangedAccountData
 // AccountDataOf reads one piece of account data.
 func (o Owners) AccountDataOf(ctx context.Context, req *userapi.AccountDataRequest) (*userapi.AccountData, error) {
 	return ask(ctx, o.Bus, userapi.GetAccountData, req)
+}
+
+// Subscriptions reads a page of changed thread subscriptions.
+func (o Owners) Subscriptions(ctx context.Context, req *userapi.ChangedSubscriptionsRequest) (*userapi.ChangedSubscriptionsResponse, error) {
+	return ask(ctx, o.Bus, userapi.ChangedSubscriptions, req)
 }
 
 // Messages reads a page of a timeline.

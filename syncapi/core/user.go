@@ -41,6 +41,7 @@ type User struct {
 	account     []userapi.AccountData // latest changes, oldest first
 	accountFrom int64                 // account has all after it
 	accountLast int64                 // position of the last change, 0: none after accountFrom
+	threadsPos  int64                 // thread subscriptions changed there, or earlier, and none later
 
 	devices map[string]*deviceView // those that have asked
 }
@@ -140,7 +141,7 @@ func (e *Engine) hold(userID string) (*User, error) {
 	}
 	u := e.users[userID]
 	if u == nil {
-		u = &User{ID: userID, ready: make(chan struct{}), rooms: map[string]*member{}, partial: true, accountFrom: e.userPos, settings: &Settings{}}
+		u = &User{ID: userID, ready: make(chan struct{}), rooms: map[string]*member{}, partial: true, accountFrom: e.userPos, threadsPos: e.userPos, settings: &Settings{}}
 		e.users[userID] = u
 		e.memberships += u.weight()
 		e.work.Go(func() { e.load(u) })

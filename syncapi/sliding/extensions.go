@@ -11,15 +11,16 @@ import (
 )
 
 // extensions are what a request wants besides rooms (MSC3884, MSC3885, MSC3959,
-// MSC3960, MSC3961).
+// MSC3960, MSC3961, MSC4308).
 type extensions struct {
 	ToDevice toDevice `json:"to_device"`
 	E2EE     struct {
 		Enabled bool `json:"enabled"`
 	} `json:"e2ee"`
-	AccountData scope `json:"account_data"`
-	Receipts    scope `json:"receipts"`
-	Typing      scope `json:"typing"`
+	AccountData scope   `json:"account_data"`
+	Receipts    scope   `json:"receipts"`
+	Typing      scope   `json:"typing"`
+	Threads     threads `json:"io.element.msc4308.thread_subscriptions"`
 }
 
 // scope says of which rooms an extension tells. A nil list stands for all lists, or
@@ -31,10 +32,13 @@ type scope struct {
 }
 
 // enabled are the extensions that an answer had.
-type enabled struct{ account, receipts, typing, e2ee bool }
+type enabled struct{ account, receipts, typing, e2ee, threads bool }
 
 func (e *extensions) enabled() enabled {
-	return enabled{account: e.AccountData.Enabled, receipts: e.Receipts.Enabled, typing: e.Typing.Enabled, e2ee: e.E2EE.Enabled}
+	return enabled{
+		account: e.AccountData.Enabled, receipts: e.Receipts.Enabled, typing: e.Typing.Enabled,
+		e2ee: e.E2EE.Enabled, threads: e.Threads.Enabled,
+	}
 }
 
 // has reports whether a scope has a room that the client knows.
@@ -121,7 +125,7 @@ func (r *round) receiptsFor(ctx context.Context, roomID string, events []*roomap
 
 // extend writes the extensions.
 func (r *round) extend(ctx context.Context) error {
-	for _, f := range []func(context.Context) error{r.accountData, r.receipts, r.typing, r.device} {
+	for _, f := range []func(context.Context) error{r.accountData, r.receipts, r.typing, r.threads, r.device} {
 		if err := f(ctx); err != nil {
 			return err
 		}

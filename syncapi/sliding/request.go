@@ -84,6 +84,9 @@ func parse(raw json.RawMessage, stable bool) (*request, error) {
 	if len(b.ConnID) > maxName || len(b.TxnID) > maxName {
 		return nil, merr.InvalidParam("conn_id or txn_id is too long")
 	}
+	if _, err := b.Ext.Threads.limit(); err != nil {
+		return nil, err
+	}
 	r := &request{conn: b.ConnID, ext: b.Ext}
 	if !stable {
 		r.txn = b.TxnID

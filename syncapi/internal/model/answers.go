@@ -290,6 +290,29 @@ func (o *Owners) AccountDataOf(_ context.Context, req *userapi.AccountDataReques
 	return nil, merr.NotFound("never set")
 }
 
+// Subscriptions answers userapi.ChangedSubscriptions.
+func (o *Owners) Subscriptions(_ context.Context, req *userapi.ChangedSubscriptionsRequest) (*userapi.ChangedSubscriptionsResponse, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	resp, seen := &userapi.ChangedSubscriptionsResponse{}, map[string]bool{}
+	for i := len(o.users) - 1; i >= 0; i-- {
+		t, pos := o.users[i].Entry.Thread, o.users[i].Pos
+		if t == nil || o.users[i].Entry.UserID != req.UserID || seen[t.ThreadID] {
+			continue
+		}
+		seen[t.ThreadID] = true
+		if pos <= req.After || pos > req.UpTo {
+			continue
+		}
+		if len(resp.Threads) == req.Limit {
+			resp.More = true
+			break
+		}
+		resp.Threads = append(resp.Threads, *t)
+	}
+	return resp, nil
+}
+
 // Messages answers roomapi.Messages for a walk backwards.
 func (o *Owners) Messages(_ context.Context, req *roomapi.MessagesRequest) (*roomapi.MessagesResponse, error) {
 	o.mu.Lock()

@@ -207,6 +207,19 @@ func (o *Owners) SetAccountData(user, room, typ, content string) {
 	}
 }
 
+// SetThread subscribes a user to a thread, or ends the subscription.
+func (o *Owners) SetThread(user, room, thread string, subscribed, automatic bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	pos := int64(len(o.users)) + 1
+	p := bus.Positioned[userapi.Entry]{Pos: pos, Entry: &userapi.Entry{Kind: userapi.KindThread, UserID: user,
+		Thread: &userapi.ThreadSubscription{RoomID: room, ThreadID: thread, Subscribed: subscribed, Automatic: automatic, Pos: pos}}}
+	o.users = append(o.users, p)
+	if o.OnUser != nil {
+		o.OnUser(p)
+	}
+}
+
 func quote(s string) string {
 	b, _ := json.Marshal(s) // a string always marshals
 	return string(b)
