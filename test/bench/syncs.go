@@ -374,6 +374,7 @@ func (b *bench) fanOut() []figure {
 	time.Sleep(time.Second)
 	saved, pause := b.deliver, b.pause
 	b.deliver, b.pause = fanEvents, 300*time.Millisecond
+	used := cpu(b.t, b.server)
 	sent, _ := b.paced(room, b.users[0])
 	b.deliver, b.pause = saved, pause
 	timer := time.AfterFunc(deliveryTimeout, func() {
@@ -383,6 +384,7 @@ func (b *bench) fanOut() []figure {
 	})
 	wg.Wait()
 	timer.Stop()
+	used = (cpu(b.t, b.server) - used) / fanEvents
 	_, last, ok := spread(b.t, readers, sent)
 	for _, r := range readers {
 		r.conn.close()
@@ -393,6 +395,7 @@ func (b *bench) fanOut() []figure {
 	return []figure{
 		plain(fmt.Sprintf("one event to the last of %d syncing members of %d, p50", fanPolls, fanMembers), "ms", ms(quantile(last, 0.5))),
 		below("  p99", "ms", ms(quantile(last, 0.99)), 100),
+		plain("  the server's CPU time for it", "ms", ms(used)),
 	}
 }
 
