@@ -72,7 +72,7 @@ type app struct {
 // An error leaves nothing running.
 func newApp(ctx context.Context, o options) (*app, error) {
 	if o.now == nil {
-		o.now = time.Now
+		o.now = systemClock()
 	}
 	a := &app{
 		opts: o, log: logrus.NewEntry(o.log), metrics: metrics.New(version()),
