@@ -39,7 +39,7 @@ type command struct {
 }
 
 func commands() []command {
-	return []command{
+	return append([]command{
 		{"serve", "start the server", serve},
 		{"user create", "make an account on the running server", userCreate},
 		{"config example", "print the commented sample of the configuration", configExample},
@@ -49,7 +49,7 @@ func commands() []command {
 		{"restore", "put a backup into an empty data directory", restore},
 		{"restored", "say that the databases were put back from a backup", restored},
 		{"version", "print the version", printVersion},
-	}
+	}, adminCommands()...)
 }
 
 // usageError is a command line that cannot be understood.
@@ -102,7 +102,7 @@ func (p *program) exit(c command, err error) int {
 func (p *program) help(w io.Writer) {
 	fmt.Fprintf(w, "Hearth is a Matrix homeserver.\n\nUsage: %s COMMAND [OPTIONS]\n\n", p.name)
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-16s %s\n", c.words, c.help)
+		fmt.Fprintf(w, "  %-18s %s\n", c.words, c.help)
 	}
 	fmt.Fprintf(w, "\n%s COMMAND --help tells the options of a command.\n", p.name)
 }
