@@ -33,7 +33,7 @@ func (e *PeerError) Error() string { return fmt.Sprintf("the server answered %d 
 // passed are the errcodes that mean the same for our client as for us. None of them is
 // about tokens, sessions or accounts: clients end sessions for those.
 var passed = []string{
-	"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_INVALID_PARAM", "M_MISSING_PARAM", "M_TOO_LARGE",
+	"M_INVITE_BLOCKED", "M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE", "M_INVALID_PARAM", "M_MISSING_PARAM", "M_TOO_LARGE",
 	"M_UNSUPPORTED_ROOM_VERSION", "M_INCOMPATIBLE_ROOM_VERSION", "M_UNABLE_TO_AUTHORISE_JOIN",
 	"M_UNABLE_TO_GRANT_JOIN", "M_LIMIT_EXCEEDED", "M_NOT_YET_UPLOADED",
 }
