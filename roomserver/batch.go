@@ -316,8 +316,8 @@ func (b *batch) stage() (wait func(context.Context) error, err error) {
 // disk. If f adds nothing, nothing is written, but what f saw is on disk then.
 func (s *Server) update(ctx context.Context, roomID string, f func(b *batch) error) error {
 	for attempt := 0; ; attempt++ {
-		wait, err := s.tryUpdate(ctx, roomID, f)
-		if errors.Is(err, store.ErrStale) && attempt < 3 {
+		wait, err := s.tryUpdate(ctx, roomID, f, attempt >= policyTries)
+		if errors.Is(err, store.ErrStale) && attempt < 3 || errors.Is(err, errMoved) {
 			continue
 		}
 		if err != nil || wait == nil {
@@ -327,16 +327,22 @@ func (s *Server) update(ctx context.Context, roomID string, f func(b *batch) err
 	}
 }
 
-func (s *Server) tryUpdate(ctx context.Context, roomID string, f func(b *batch) error) (wait func(context.Context) error, err error) {
+// tryUpdate does it once. hold keeps the room locked while its policy server is asked.
+func (s *Server) tryUpdate(ctx context.Context, roomID string, f func(b *batch) error, hold bool) (wait func(context.Context) error, err error) {
 	lr, err := s.lockRoom(ctx, roomID)
 	if err != nil {
 		return nil, err
 	}
-	defer lr.unlock()
 	b := lr.begin()
 	if err := f(b); err != nil {
+		lr.unlock()
 		return nil, err
 	}
+	if err := b.awaitPolicy(ctx, hold); err != nil {
+		return nil, err
+	}
+	lr = b.room
+	defer lr.unlock()
 	if len(b.items) > 0 {
 		if err := b.entry(ctx); err != nil {
 			return nil, err

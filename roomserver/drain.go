@@ -62,6 +62,7 @@ type waitingEvent struct {
 	// rounds is how many rounds of get_missing_events have led to the event.
 	rounds   int
 	authDone bool // its auth events were asked for
+	judged   bool // the room's policy server was asked
 	given    *incoming
 	failed   bool // what it waits for cannot be had now
 }
@@ -173,8 +174,35 @@ func (d *drainage) order() []*waitingEvent {
 	return sorted
 }
 
+// recommend gets what the room's policy server has to say of what may enter.
+func (d *drainage) recommend(ctx context.Context) error {
+	var list []*waitingEvent
+	var events []*pdu.Event
+	for _, w := range d.waiting {
+		if !w.judged {
+			w.judged = true
+			list, events = append(list, w), append(events, w.ev)
+		}
+	}
+	r, h, done, err := d.s.view(ctx, d.roomID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	err = d.s.recommend(ctx, r, h, events)
+	for i, w := range list {
+		if w.ev = events[i]; w.given != nil {
+			w.given.ev = w.ev
+		}
+	}
+	return err
+}
+
 // enter lets everything enter the room that can.
 func (d *drainage) enter(ctx context.Context) error {
+	if err := d.recommend(ctx); err != nil {
+		return err
+	}
 	lr, err := d.s.lockRoom(ctx, d.roomID)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 
 	"hearth/internal/merr"
 	"hearth/internal/pdu"
+	"hearth/internal/pduwire"
 	"hearth/internal/store"
 	"hearth/roomserver/roomapi"
 	"hearth/roomserver/storage"
@@ -26,6 +27,9 @@ func (s *Server) accept(ctx context.Context, req *roomapi.AcceptRequest) (a *acc
 		if err := s.refuseBlocked(req.RoomID); err != nil {
 			return nil, nil, err
 		}
+	}
+	if req, err = s.recommendAccept(ctx, req); err != nil {
+		return nil, nil, err
 	}
 	for attempt := 0; ; attempt++ {
 		eventID, err := s.tryAccept(ctx, req)
@@ -49,6 +53,26 @@ func (s *Server) accept(ctx context.Context, req *roomapi.AcceptRequest) (a *acc
 		}
 		return &accepted{room: r, head: h, e: e}, done, nil
 	}
+}
+
+// recommendAccept puts the signature of the room's policy server on the event if it is to be had.
+func (s *Server) recommendAccept(ctx context.Context, req *roomapi.AcceptRequest) (*roomapi.AcceptRequest, error) {
+	r, h, done, err := s.view(ctx, req.RoomID)
+	if err != nil {
+		return req, nil // whoever lets the event in tells what is wrong
+	}
+	defer done()
+	ev, err := submittedEvent(r.version, req)
+	if err != nil || !h.hosts.local() || s.checkACL(ctx, r, h, req.Origin) != nil {
+		return req, nil
+	}
+	events := []*pdu.Event{ev}
+	if err := s.recommend(ctx, r, h, events); err != nil {
+		return nil, err
+	}
+	signed := *req
+	signed.Event = pduwire.Of(events[0])
+	return &signed, nil
 }
 
 func (s *Server) tryAccept(ctx context.Context, req *roomapi.AcceptRequest) (eventID string, err error) {

@@ -22,6 +22,9 @@ func (s *Server) inviteElsewhere(ctx context.Context, roomID string, d draft, al
 	if err != nil || eventID != "" {
 		return eventID, err
 	}
+	if err := s.recommendInvite(ctx, p); err != nil {
+		return "", err
+	}
 	resp, err := remoteapi.SendInvite.Do(ctx, s.bus, p)
 	if err != nil {
 		var tried attempts
@@ -34,6 +37,27 @@ func (s *Server) inviteElsewhere(ctx context.Context, roomID string, d draft, al
 		return "", err
 	}
 	return signed.EventID, s.enterOwn(ctx, roomID, signed)
+}
+
+// recommendInvite puts the signature of the room's policy server on an invite.
+func (s *Server) recommendInvite(ctx context.Context, p *remoteapi.InviteRequest) error {
+	r, h, done, err := s.view(ctx, p.RoomID)
+	if err != nil {
+		return err
+	}
+	defer done()
+	policy, err := s.policyServer(ctx, r, h)
+	if err != nil || policy == nil {
+		return err
+	}
+	ev, err := p.Event.Load(r.version)
+	if err != nil {
+		return err
+	}
+	if ev, err = s.recommended(ctx, policy, ev); err == nil {
+		p.Event = pduwire.Of(ev)
+	}
+	return err
 }
 
 // proposeInvite builds the invite and what the other server gets with it.

@@ -57,7 +57,7 @@ var usual = [...]string{
 	"", "m.room.create", "m.room.member", "m.room.power_levels", "m.room.join_rules", "m.room.history_visibility",
 	"m.room.guest_access", "m.room.name", "m.room.topic", "m.room.avatar", "m.room.canonical_alias", "m.room.encryption",
 	"m.room.third_party_invite", "m.room.message", "m.room.redaction",
-	retention.Type, retention.UnstableType,
+	retention.Type, retention.UnstableType, policyType,
 }
 
 // number gives numbers to the usual names.

@@ -37,6 +37,9 @@ func (s *Server) receive(ctx context.Context, req *roomapi.ReceiveRequest) (*roo
 	}
 	rc := &reception{s: s, origin: req.Origin, roomID: req.RoomID, errors: make(map[string]string)}
 	events := rc.load(r.version, req.PDUs)
+	if err := s.recommend(ctx, r, h, events); err != nil {
+		return nil, err
+	}
 	for attempt := 0; ; attempt++ {
 		err := rc.try(ctx, events)
 		if err == nil {

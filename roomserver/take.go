@@ -286,18 +286,23 @@ func (b *batch) judge(it *item, create *stored, before, now failing, linear bool
 		it.flags |= storage.FlagRejected
 		return err
 	}
-	if linear {
-		return nil
+	if !linear {
+		err = auth.Check(it.ev, now)
+		if now.failed() != nil {
+			return now.failed()
+		}
+		softFailed, err := asRejection(err)
+		if err != nil {
+			return err
+		}
+		if softFailed {
+			it.flags |= storage.FlagSoftFailed
+		}
 	}
-	err = auth.Check(it.ev, now)
-	if now.failed() != nil {
-		return now.failed()
-	}
-	softFailed, err := asRejection(err)
-	if softFailed {
+	if !policyOf(now.Event(policyType, ""), b.base.hosts).recommends(it.ev) {
 		it.flags |= storage.FlagSoftFailed
 	}
-	return err
+	return now.failed()
 }
 
 // asRejection tells a rejection from other errors.

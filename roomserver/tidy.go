@@ -35,6 +35,9 @@ func (s *Server) tidy(ctx context.Context, lr *lockedRoom) (wait func(context.Co
 // dummy lets a user of ours send a dummy event; wait is nil if nobody may.
 func (s *Server) dummy(ctx context.Context, lr *lockedRoom) (wait func(context.Context) error, err error) {
 	b := lr.begin()
+	if policy, err := b.policyServer(ctx); err != nil || policy != nil {
+		return nil, err // the room would have to wait for its policy server
+	}
 	st := &authState{ctx: ctx, b: b}
 	levels := auth.LevelsOf(lr.version, st)
 	candidates := namedUsers(st)

@@ -124,7 +124,24 @@ func (e *Event) Sign(s Signer) (*Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	json, _ := Set(e.JSON, "signatures", s.addSignature(f.val(fSignatures), sig))
+	return e.cosigned(s.addSignature(f.val(fSignatures), sig))
+}
+
+// WithSignature returns the event with a signature that somebody else has made, in unpadded
+// base64, as a policy server does. It is not verified. Errors: *merr.Error, 413 if the event
+// becomes too large.
+func (e *Event) WithSignature(server, keyID, signature string) (*Event, error) {
+	f, ok := split(e.JSON)
+	if !ok {
+		return nil, errNotEvent()
+	}
+	s := Signer{ServerName: server, KeyID: keyID}
+	return e.cosigned(s.addSignature(f.val(fSignatures), AppendString(nil, signature)))
+}
+
+// cosigned is the event with other signatures.
+func (e *Event) cosigned(signatures []byte) (*Event, error) {
+	json, _ := Set(e.JSON, "signatures", signatures)
 	if len(json) > MaxEventSize {
 		return nil, merr.TooLarge("Event is too large")
 	}
