@@ -132,7 +132,7 @@ func bigFork(tb testing.TB, v *pdu.RoomVersion, members, conflicts int, bans boo
 func BenchmarkResolve(b *testing.B) {
 	for _, id := range []string{"10", "12"} {
 		v, _ := pdu.Version(id)
-		for _, conflicts := range []int{10, 1000} {
+		for _, conflicts := range []int{10, 100, 1000} {
 			for _, bans := range []bool{false, true} {
 				name := map[bool]string{true: "bans", false: "profiles"}[bans]
 				b.Run(fmt.Sprintf("v%s/%d/%s", id, conflicts, name), func(b *testing.B) {
