@@ -32,7 +32,6 @@ type plan struct {
 	current int64
 	// delta leads from the room's state before to that after.
 	delta []state.Entry
-	keys  map[string]bool // sets of states whose resolution the room's state is
 
 	told  []*stored // see roomapi.Entry.State
 	gone  []roomapi.StateKey

@@ -144,7 +144,7 @@ func TestFork(t *testing.T) {
 		other := p.user("emil")
 		join := p.member(other, other, "join")
 		f.receive(p, avatar, join)
-		r, h, done, err := f.s.view(t.Context(), room)
+		_, h, done, err := f.s.view(t.Context(), room)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestFork(t *testing.T) {
 			t.Errorf("after a restart the state is\n%v, before\n%v", got, before)
 		}
 		f.send(room, alice, "1", "merges")
-		r, h, done, err = f.s.view(t.Context(), room)
+		r, h, done, err := f.s.view(t.Context(), room)
 		if err != nil {
 			t.Fatal(err)
 		}
