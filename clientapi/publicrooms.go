@@ -2,7 +2,9 @@ package clientapi
 
 import (
 	"encoding/json"
+	"slices"
 
+	"hearth/clientapi/userapi"
 	"hearth/internal/matrixhttp"
 	"hearth/internal/merr"
 	"hearth/roomserver/roomapi"
@@ -73,7 +75,13 @@ func (s *Server) listPublicRooms(r *matrixhttp.Request, server string, req *room
 	if server != "" && server != s.serverName {
 		return s.directoryElsewhere(r.Context(), server, req)
 	}
-	return roomapi.PublicRooms.Do(r.Context(), s.bus, req)
+	list, err := roomapi.PublicRooms.Do(r.Context(), s.bus, req)
+	if err == nil {
+		list.Chunk = slices.DeleteFunc(list.Chunk, func(room roomapi.Summary) bool {
+			return s.policy.Allow(&userapi.PolicyQuery{Op: userapi.OpHide, Room: room.RoomID}) != nil
+		})
+	}
+	return list, err
 }
 
 // directoryVisibility is GET /directory/list/room/{roomId}.

@@ -1,6 +1,7 @@
 package clientapi
 
 import (
+	"slices"
 	"strings"
 
 	"hearth/clientapi/userapi"
@@ -56,6 +57,9 @@ func (s *Server) searchUsers(r *matrixhttp.Request) (any, error) {
 		return map[string]any{"results": found, "limited": false}, nil
 	}
 	found, limited, err := s.findUsers(r, term, int(limit))
+	found = slices.DeleteFunc(found, func(f foundUser) bool {
+		return s.policy.Allow(&userapi.PolicyQuery{Op: userapi.OpHide, User: f.UserID}) != nil
+	})
 	return map[string]any{"results": found, "limited": limited}, err
 }
 
