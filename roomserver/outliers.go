@@ -3,6 +3,7 @@ package roomserver
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"hearth/internal/pdu"
 	"hearth/internal/store"
@@ -165,7 +166,11 @@ func authOrder(events []*pdu.Event) []*pdu.Event {
 				users[a] = append(users[a], ev)
 			}
 		}
-		if waits[ev.EventID] == 0 {
+		switch {
+		case waits[ev.EventID] > 0:
+		case ev.Type == "m.room.create": // where the room id is made of it, no event names it
+			ready = slices.Insert(ready, 0, ev)
+		default:
 			ready = append(ready, ev)
 		}
 	}
