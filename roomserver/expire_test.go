@@ -377,6 +377,7 @@ func TestPolicyAtRunTime(t *testing.T) {
 		t.Fatal("nothing is shown though nothing expires")
 	}
 	refused(k.fixture, roomapi.SetRetention, roomapi.SetRetentionRequest{Policy: &roomapi.RetentionPolicy{Public: -1}}, "M_INVALID_PARAM")
+	refused(k.fixture, roomapi.SetRetention, roomapi.SetRetentionRequest{Policy: &roomapi.RetentionPolicy{Private: 5}}, "M_INVALID_PARAM")
 	do(k.fixture, roomapi.SetRetention, roomapi.SetRetentionRequest{Policy: &roomapi.RetentionPolicy{Public: 60_000}})
 	k.restart()
 	if shown := k.reads(r); len(shown) > 0 {

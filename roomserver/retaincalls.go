@@ -49,13 +49,13 @@ const (
 func (s *Server) setRetention(ctx context.Context, req *roomapi.SetRetentionRequest) (*roomapi.Retention, error) {
 	k := s.keeping.Load()
 	if req.Policy != nil {
-		if err := retention.Check(req.Policy); err != nil {
+		if err := retention.CheckSet(req.Policy); err != nil {
 			return nil, err
 		}
 	}
 	if r := req.Room; r != nil {
-		if r.MaxLifetime < 0 || r.MaxLifetime > retention.MaxLifetime {
-			return nil, merr.InvalidParam("max_lifetime must be a number of milliseconds, or 0")
+		if r.MaxLifetime < 0 || r.MaxLifetime > 0 && r.MaxLifetime < retention.Shortest || r.MaxLifetime > retention.MaxLifetime {
+			return nil, merr.InvalidParam("max_lifetime must be a number of milliseconds, at least %d, or 0", retention.Shortest)
 		}
 		if _, known := k.rooms[r.RoomID]; !known && len(k.rooms) >= maxRoomLifetimes {
 			return nil, merr.New(400, "M_LIMIT_EXCEEDED", "Too many rooms have a lifetime of their own")

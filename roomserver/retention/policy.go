@@ -69,6 +69,20 @@ func Check(p *roomapi.RetentionPolicy) error {
 	return nil
 }
 
+// Shortest is the shortest lifetime that an administrator may set, in milliseconds: what is less was meant in
+// another unit, and would delete everything.
+const Shortest = 60_000
+
+// CheckSet is Check for a policy that is about to hold: 400 M_INVALID_PARAM also for lifetimes below Shortest.
+func CheckSet(p *roomapi.RetentionPolicy) error {
+	for _, ms := range []int64{p.DefaultMaxLifetime, p.AllowedLifetimeMax, p.Direct, p.Private, p.Public, p.Encrypted, p.Forgotten} {
+		if ms > 0 && ms < Shortest {
+			return merr.InvalidParam("A lifetime is in milliseconds: at least %d, or 0 for none", Shortest)
+		}
+	}
+	return Check(p)
+}
+
 // Lifetime is how long the events of a room are kept, in milliseconds; 0: without end. What the room says itself
 // is first brought within the allowed limits and stands in the place of the default; then the shortest of all
 // that applies counts.
