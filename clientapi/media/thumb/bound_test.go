@@ -74,11 +74,14 @@ func TestCostlyAnimations(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		if raced && len(c.file) > 200_000 { // takes minutes, and what is measured is the detector
+			continue
+		}
 		before := used(t)
 		out, kind, err := Make(bytes.NewReader(c.file), info, c.spec)
 		took := used(t) - before
 		t.Logf("%-24s %8d bytes → %8d bytes of %s in %v", name, len(c.file), len(out), kind, took.Round(time.Millisecond))
-		if err != nil || took > slowest {
+		if err != nil || took > slowest && !raced {
 			t.Errorf("%s: %v after %v", name, err, took)
 		}
 	}

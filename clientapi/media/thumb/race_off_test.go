@@ -1,0 +1,6 @@
+//go:build !race
+
+package thumb
+
+// raced says that the race detector makes everything many times slower.
+const raced = false
