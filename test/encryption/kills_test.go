@@ -161,7 +161,8 @@ func TestMessagesThroughKills(t *testing.T) {
 		for deadline := time.Now().Add(2 * time.Minute); count < senders*each && time.Now().Before(deadline); batches++ {
 			var killed sync.WaitGroup
 			if turn < kills {
-				killed.Go(func() { killLater(s, turn) })
+				this := turn
+				killed.Go(func() { killLater(s, this) })
 				turn++
 			}
 			a, err := syncOnce(reader, since, 100*time.Millisecond)

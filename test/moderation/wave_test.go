@@ -123,6 +123,8 @@ func TestWaveOfInvites(t *testing.T) {
 	together := make(chan struct{}, 10)
 	for _, kind := range kinds {
 		answers[kind] = map[string]int{}
+	}
+	for _, kind := range kinds {
 		for i := range accounts {
 			together <- struct{}{}
 			work.Go(func() {
