@@ -75,7 +75,8 @@ const steps = {
         same("messages", bodies(id), ["first in 0", ...[0, 1, 2, 3, 4].map((i) => `more ${i}`)]);
         const topic = () => room(id).currentState.getStateEvents("m.room.topic", "")?.getContent().topic;
         await until("the topic", () => topic() === "What we talk about", topic);
-        check("the whole state is there", room(id).currentState.getStateEvents("m.room.power_levels", ""));
+        const levels = () => room(id).currentState.getStateEvents("m.room.power_levels", "");
+        await until("the whole state", () => levels(), levels);
     },
     async "receive"() {
         const id = ids[0];
