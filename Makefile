@@ -36,7 +36,9 @@ bench: build
 	$(GO) run ./test/bench $(ARGS)
 	$(GO) run ./test/bench -sync
 	$(GO) test -run - -bench Crowd -benchtime 20x ./test/encryption
-	$(GO) test -run - -bench 'Messages|Join|Directory' ./roomserver
+	$(GO) test -run - -bench 'Messages|Join|Directory|Window' ./roomserver
+	$(GO) test -run - -bench . -benchtime 20x ./clientapi/devicekeys
+	$(GO) test -run - -bench Transfer ./clientapi/media
 	$(GO) test -run - -bench 'Receive$$' -benchtime 5000x ./roomserver
 	$(GO) test -run - -bench Resolve ./roomserver/stateres
 	$(GO) test -run - -bench FanOut -benchtime 10x ./federationapi/outbound
